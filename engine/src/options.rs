@@ -1,0 +1,60 @@
+//! What an engine is loaded from and how it may use the machine. What it then took is in `device.rs`.
+
+use std::path::PathBuf;
+
+/// Where the files of a Hugging Face model directory come from.
+#[derive(Debug, Clone)]
+pub enum ModelSource {
+    Directory(PathBuf),
+    /// File name and bytes, compiled into the binary.
+    Embedded(&'static [(&'static str, &'static [u8])]),
+}
+
+/// How much of the machine the engine takes. Results never depend on any of it but `dtype`.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub device: Device,
+    pub dtype: Dtype,
+    /// Requests that run or wait inside the engine at once.
+    pub slots_max: usize,
+    /// Tokens the paged cache holds over all requests.
+    pub cache_tokens: usize,
+    /// Tokens in one cache page.
+    pub page_tokens: usize,
+    /// Tokens computed in one step over all requests.
+    pub step_tokens_max: usize,
+    /// Threads that compute; 0 takes every core.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            device: Device::Auto,
+            dtype: Dtype::Auto,
+            slots_max: 64,
+            cache_tokens: 32_768,
+            page_tokens: 16,
+            step_tokens_max: 512,
+            threads: 0,
+        }
+    }
+}
+
+/// The device asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// CUDA where it is present and has kernels, else the CPU, and say which.
+    Auto,
+    Cpu,
+    Cuda,
+}
+
+/// The number format of weights and activations asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    Auto,
+    F32,
+    Bf16,
+    Int8,
+}
