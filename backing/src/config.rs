@@ -1,0 +1,28 @@
+//! Where the backing services are. Only `cli` reads flags and environment; it hands the URLs over in this struct.
+
+use std::path::Path;
+
+/// URLs of the three services.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `postgres://…` or `sqlite:PATH`.
+    pub database_url: String,
+    /// `amqp://…`, `amqps://…` or `local:` (in-process).
+    pub amqp_url: String,
+    /// `s3://bucket/prefix?endpoint=…` or `file:///PATH`.
+    pub objects_url: String,
+    /// What the names of all queues start with, so that several installations can share a broker.
+    pub queue_prefix: String,
+}
+
+impl Config {
+    /// Everything in one folder and one process.
+    pub fn embedded(state: &Path) -> Self {
+        Self {
+            database_url: format!("sqlite:{}", state.join("millrace.db").display()),
+            amqp_url: "local:".to_owned(),
+            objects_url: format!("file://{}", state.join("objects").display()),
+            queue_prefix: "millrace".to_owned(),
+        }
+    }
+}

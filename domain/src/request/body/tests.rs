@@ -1,0 +1,83 @@
+//! What bodies mean, and which field an error blames.
+
+use super::*;
+
+fn chat(body: &str) -> Result<Request, ApiError> {
+    Request::parse(Endpoint::ChatCompletions, body.as_bytes())
+}
+
+fn completion(body: &str) -> Result<Request, ApiError> {
+    Request::parse(Endpoint::Completions, body.as_bytes())
+}
+
+/// Adds fields to an otherwise good chat body and gives code and param of the error.
+fn blame(fields: &str) -> (&'static str, Option<String>) {
+    let error = chat(&format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}],{fields}}}"#)).expect_err(fields);
+    (error.code, error.param)
+}
+
+#[test]
+fn a_chat_body_is_read_with_its_parts_and_its_wishes() {
+    let request = chat(
+        r#"{"model":"m","messages":[{"role":"developer","content":"be brief"},{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}],
+            "max_tokens":5,"max_completion_tokens":7,"stop":"x","top_k":-1,"temperature":0,"reasoning_effort":"none","frobnicate":1,"user":"u"}"#,
+    )
+    .unwrap();
+    let Prompt::Chat(messages) = &request.prompt else { panic!("not a chat") };
+    assert_eq!((messages[0].role, messages[1].content.as_str()), (Role::System, "ab"));
+    assert_eq!(request.generation.max_tokens, Some(7));
+    assert_eq!(request.generation.stop, ["x"]);
+    assert_eq!(request.generation.top_k, None);
+    assert_eq!(request.generation.thinking, Some(false));
+    assert_eq!(request.ignored, ["frobnicate"]);
+}
+
+#[test]
+fn completions_take_one_prompt_as_text_or_as_token_ids() {
+    for (prompt, expected) in [
+        (r#""hi""#, Prompt::Text("hi".into())),
+        (r#"["hi"]"#, Prompt::Text("hi".into())),
+        ("[1,2]", Prompt::Tokens(vec![1, 2])),
+        ("[7]", Prompt::Tokens(vec![7])),
+        ("[[1,2]]", Prompt::Tokens(vec![1, 2])),
+    ] {
+        assert_eq!(completion(&format!(r#"{{"model":"m","prompt":{prompt}}}"#)).unwrap().prompt, expected);
+    }
+    for prompt in [r#"["a","b"]"#, "[[1],[2]]", "[-1]", "[]", "3", "[1.5]", "[4294967296]"] {
+        let error = completion(&format!(r#"{{"model":"m","prompt":{prompt}}}"#)).expect_err(prompt);
+        assert_eq!(error.param.as_deref(), Some("prompt"), "{prompt}");
+    }
+}
+
+#[test]
+fn errors_name_the_field() {
+    for (fields, code, param) in [
+        (r#""temperature":3"#, "invalid_value", "temperature"),
+        (r#""max_tokens":0"#, "invalid_value", "max_tokens"),
+        (r#""stop":[""]"#, "invalid_value", "stop"),
+        (r#""stream":true"#, "unsupported_parameter", "stream"),
+        (r#""n":2"#, "unsupported_parameter", "n"),
+        (r#""chat_template":"{{x}}""#, "unsupported_parameter", "chat_template"),
+        (r#""chat_template_kwargs":{"chat_template":"x"}"#, "unsupported_parameter", "chat_template_kwargs.chat_template"),
+        (r#""top_logprobs":3"#, "invalid_value", "top_logprobs"),
+        (r#""thinking":{"type":"maybe"}"#, "invalid_value", "thinking.type"),
+    ] {
+        assert_eq!(blame(fields), (code, Some(param.to_owned())), "{fields}");
+    }
+    let error = chat(r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url"}]}]}"#).unwrap_err();
+    assert_eq!(error.param.as_deref(), Some("messages[0].content[0]"));
+    assert_eq!(chat(r#"{"messages":[]}"#).unwrap_err().param.as_deref(), Some("model"));
+}
+
+#[test]
+fn parameters_at_their_neutral_value_are_fine() {
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":false,"n":1,"tools":[],"logit_bias":{},"response_format":{"type":"text"},"stop":null}"#;
+    assert!(chat(body).unwrap().ignored.is_empty());
+}
+
+#[test]
+fn a_body_that_is_not_json_is_located_and_never_quoted() {
+    let error = chat("{\"model\": secret}").unwrap_err();
+    assert_eq!(error.code, "invalid_json");
+    assert!(!error.message.contains("secret"), "{}", error.message);
+}
