@@ -1,0 +1,22 @@
+# `make test` is all a newcomer needs: it installs what is missing, starts the servers, runs every test, and stops the servers.
+
+TESTS := $(if $(shell command -v cargo-nextest),cargo nextest run --no-fail-fast,cargo test --no-fail-fast)
+
+.PHONY: test check prove
+
+test:
+	infra/services install
+	cargo build --locked --workspace --bins --tests
+	infra/services with infra/.run/test $(TESTS) --locked --workspace
+
+check:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+
+# The long proofs: `make prove` lists them, `make prove/NAME` runs one, which writes docs/figures/NAME.json.
+prove:
+	@ls tests/prove
+
+prove/%:
+	tests/prove/$*
