@@ -40,6 +40,11 @@ impl Store {
         todo!("{worker} {ended:?}")
     }
 
+    /// Those of the given single requests that have ended, with or without a result: the safety net of those who wait for them.
+    pub async fn ended_singles(&self, ids: &[RequestId]) -> Result<Vec<RequestId>> {
+        todo!("{ids:?}")
+    }
+
     /// Deletes ended single requests older than `seconds` with bodies and results, at most `limit`; returns the object keys to remove.
     pub async fn prune_singles(&self, seconds: f64, limit: u32) -> Result<Vec<String>> {
         todo!("{seconds} {limit} {:?}", State::Queued)
