@@ -1,14 +1,30 @@
 //! The engine: requests in, one step after another, answers out.
 
+use tracing::info;
+
+use crate::backend::reference::Reference;
+use crate::batch::Batch;
+use crate::config::{GenerationConfig, ModelConfig};
+use crate::device;
 use crate::error::LoadError;
+use crate::kv::Pages;
+use crate::model::{Forward, Model};
 use crate::options::{ModelSource, Options};
 use crate::request::{Finished, Refusal, Request};
+use crate::sample::Sampler;
+use crate::schedule::Schedule;
+use crate::sequence::{Limits, Logprobs, Sequence};
+use crate::text::Text;
+use crate::weights::Weights;
 
 /// A loaded model with its running batch. One thread owns it; no call awaits.
-#[derive(Debug)]
 pub struct Engine {
     description: ModelDescription,
-    options: Options,
+    text: Text,
+    generation: GenerationConfig,
+    model: Box<dyn Forward>,
+    schedule: Schedule,
+    batch: Batch,
 }
 
 /// What was loaded and where it runs.
@@ -30,36 +46,136 @@ pub struct ModelDescription {
 }
 
 impl Engine {
-    /// Loads a model, or says what is wrong with it.
-    pub fn load(_source: &ModelSource, _options: &Options) -> Result<Engine, LoadError> {
-        Err(LoadError::option("device", "no backend is built in yet"))
+    /// Computes one batch and returns what ended with it.
+    pub fn step(&mut self) -> Vec<Finished> {
+        self.schedule.plan(&mut self.batch);
+        if self.batch.is_empty() {
+            return Vec::new();
+        }
+        let logits = self.model.forward(&self.batch);
+        let mut rows = logits.chunks_exact(self.description.vocab_size);
+        self.schedule.commit(&self.batch, |sequence| sequence.advance(rows.next()?, &self.text.tokenizer))
+    }
+
+    /// Takes a request in; `id` is the caller's and comes back in [`Finished`].
+    pub fn add(&mut self, id: u64, request: Request) -> Result<(), Refusal> {
+        if self.schedule.is_full() {
+            return Err(Refusal { code: "engine_full", param: None, message: "every slot is taken".to_owned() });
+        }
+        if self.schedule.contains(id) {
+            return Err(Refusal::invalid("id", format!("request {id} is here already")));
+        }
+        let sequence = self.prepare(id, request)?;
+        self.schedule.add(sequence);
+        Ok(())
+    }
+
+    /// Drops a request; false if it is not here (any more).
+    pub fn cancel(&mut self, id: u64) -> bool {
+        self.schedule.cancel(id)
+    }
+
+    /// How many more requests would be admitted now.
+    pub fn room(&self) -> usize {
+        self.schedule.room()
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.schedule.is_idle()
     }
 
     pub fn model(&self) -> &ModelDescription {
         &self.description
     }
 
-    /// How many more requests would be admitted now.
-    pub fn room(&self) -> usize {
-        self.options.slots_max
+    /// Loads a model, or says what is wrong with it.
+    pub fn load(source: &ModelSource, options: &Options) -> Result<Engine, LoadError> {
+        let device = device::choose(options.device)?;
+        let dtype = device::dtype(options.dtype)?;
+        let config = ModelConfig::parse(&source.require("config.json")?)?;
+        let text = Text::load(source)?;
+        if text.tokenizer.len() > config.vocab_size {
+            let reason = format!("has {} tokens, the model has {}", text.tokenizer.len(), config.vocab_size);
+            return Err(LoadError::malformed("tokenizer.json", reason));
+        }
+        let generation = source.read("generation_config.json")?;
+        let generation = generation.map_or(Ok(GenerationConfig::default()), |bytes| GenerationConfig::parse(&bytes))?;
+        let weights = Weights::open(source)?;
+        note_unused(&config, &weights);
+        let pages = Pages::new(options.cache_tokens, options.page_tokens);
+        let context_length = config.context_length.min(pages.capacity());
+        let backend = Reference::new(options.threads);
+        let model = Model::load(backend, &config, &weights, pages.capacity(), context_length)?;
+        let description = ModelDescription {
+            architecture: config.architecture.to_owned(),
+            parameters: weights.parameters(),
+            context_length,
+            vocab_size: config.vocab_size,
+            bytes_per_token: text.tokenizer.bytes_per_token(),
+            device: device.device,
+            device_reason: device.reason,
+            dtype,
+        };
+        info!(?description, "model loaded");
+        Ok(Engine {
+            description,
+            text,
+            generation: GenerationConfig { eos_token_ids: [config.eos_token_ids, generation.eos_token_ids].concat(), ..generation },
+            model: Box::new(model),
+            schedule: Schedule::new(pages, options.slots_max, options.step_tokens_max),
+            batch: Batch::default(),
+        })
     }
 
-    /// Takes a request in; `id` is the caller's and comes back in [`Finished`].
-    pub fn add(&mut self, _id: u64, _request: Request) -> Result<(), Refusal> {
-        Ok(())
+    /// Checks a request and gives it the form in which it runs.
+    fn prepare(&self, id: u64, request: Request) -> Result<Sequence, Refusal> {
+        let sampler = Sampler::new(&request.sampling, &self.generation, id)?;
+        if request.stop.iter().any(String::is_empty) {
+            return Err(Refusal::invalid("stop", "a stop string is empty".to_owned()));
+        }
+        let (tokens, answer) = self.text.prepare(request.prompt, &request.template_arguments, request.stop)?;
+        let eos: &[u32] = if request.ignore_eos { &[] } else { &self.generation.eos_token_ids };
+        let limits = Limits {
+            tokens_max: self.tokens_max(&tokens, request.max_tokens)?,
+            tokens_min: request.min_tokens as usize,
+            stop_ids: [eos, &request.stop_token_ids].concat(),
+        };
+        let logprobs = request.logprobs.map(|top| Logprobs { top: usize::from(top), seen: Vec::new() });
+        Ok(Sequence { id, prompt_tokens: tokens.len(), tokens, computed: 0, pages: Vec::new(), limits, sampler, answer, logprobs })
     }
 
-    /// Computes one batch and returns what ended with it.
-    pub fn step(&mut self) -> Vec<Finished> {
-        Vec::new()
+    /// Where prompt and answer together must end.
+    fn tokens_max(&self, prompt: &[u32], answer_max: Option<u32>) -> Result<usize, Refusal> {
+        let context = self.description.context_length;
+        let unknown = |id: &&u32| **id as usize >= self.description.vocab_size;
+        if let Some(id) = prompt.iter().find(unknown) {
+            return Err(Refusal::invalid("prompt", format!("token id {id} is not in the vocabulary")));
+        }
+        if prompt.is_empty() {
+            return Err(Refusal::invalid("prompt", "the prompt is empty".to_owned()));
+        }
+        if answer_max == Some(0) {
+            return Err(Refusal::invalid("max_tokens", "max_tokens is 0".to_owned()));
+        }
+        let wanted = prompt.len().saturating_add(answer_max.unwrap_or(1) as usize);
+        if wanted > context {
+            return Err(Refusal {
+                code: "context_length_exceeded",
+                param: None,
+                message: format!("the context length is {context} tokens, the request needs {wanted} ({} in the prompt)", prompt.len()),
+            });
+        }
+        Ok(if answer_max.is_some() { wanted } else { context })
     }
+}
 
-    /// Drops a request; false if it is not here (any more).
-    pub fn cancel(&mut self, _id: u64) -> bool {
-        false
+/// The extra layer that predicts a second token may be there or not; it changes no answer.
+fn note_unused(config: &ModelConfig, weights: &Weights) {
+    if config.mtp_layers == 0 {
+        return;
     }
-
-    pub fn is_idle(&self) -> bool {
-        true
+    match weights.has(&format!("model.layers.{}.", config.layers)) {
+        true => info!("the multi-token prediction layer is not used"),
+        false => info!("config.json announces a multi-token prediction layer that the weights do not have"),
     }
 }

@@ -14,12 +14,7 @@ pub enum LoadError {
     Malformed { file: String, reason: String },
     /// A well-formed value that this engine does not run.
     #[error("{file}: {field} = {value} is not supported: {expected}")]
-    Unsupported {
-        file: &'static str,
-        field: &'static str,
-        value: String,
-        expected: String,
-    },
+    Unsupported { file: &'static str, field: &'static str, value: String, expected: String },
     #[error("tensor {name}: {reason}")]
     Tensor { name: String, reason: String },
     #[error("option {name}: {reason}")]
@@ -28,16 +23,10 @@ pub enum LoadError {
 
 impl LoadError {
     pub(crate) fn malformed(file: &str, reason: impl ToString) -> LoadError {
-        LoadError::Malformed {
-            file: file.to_owned(),
-            reason: reason.to_string(),
-        }
+        LoadError::Malformed { file: file.to_owned(), reason: reason.to_string() }
     }
 
     pub(crate) fn option(name: &'static str, reason: impl ToString) -> LoadError {
-        LoadError::Option {
-            name,
-            reason: reason.to_string(),
-        }
+        LoadError::Option { name, reason: reason.to_string() }
     }
 }

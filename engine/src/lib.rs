@@ -1,14 +1,38 @@
-//! The inference engine: tokens and tensors, nothing of HTTP, queues or tenants.
+//! The inference engine: tokens and tensors, nothing of HTTP, queues or tenants. A step is schedule, forward, sample,
+//! commit (`engine.rs`); the modules stand in the order in which a request meets them.
 
+// What callers see.
 mod engine;
 mod error;
 mod options;
 mod request;
 
+// From a prompt to tokens, and back.
+mod answer;
+mod chat;
+mod text;
+mod tokenizer;
+
+// Which tokens are computed next.
+mod batch;
+mod kv;
+mod schedule;
+mod sequence;
+
+// From tokens to logits, and the next token.
+mod backend;
+mod model;
+mod sample;
+
+// The model's files and the machine.
+mod config;
+mod device;
+mod source;
+mod weights;
+
 pub use engine::{Engine, ModelDescription};
 pub use error::LoadError;
 pub use options::{Device, Dtype, ModelSource, Options};
 pub use request::{
-    Completion, Failure, FinishReason, Finished, Message, Prompt, Refusal, Request, Sampling,
-    TokenLogprob, TopLogprob, Usage,
+    Completion, Failure, FinishReason, Finished, Message, Prompt, Refusal, Request, Sampling, TokenLogprob, TopLogprob, Usage,
 };

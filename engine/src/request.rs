@@ -85,6 +85,12 @@ pub struct Refusal {
     pub message: String,
 }
 
+impl Refusal {
+    pub(crate) fn invalid(param: &'static str, message: String) -> Refusal {
+        Refusal { code: "invalid_value", param: Some(param), message }
+    }
+}
+
 /// A request that has left the engine.
 #[derive(Debug, Clone)]
 pub struct Finished {

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Writes the golden fixtures under engine/tests/fixtures from transformers (development only).
+
+Needs torch, transformers 5.23, tokenizers and safetensors; runs on a CPU in under a minute. Each fixture is a tiny random
+DeepseekV3ForCausalLM with randomised norms and router biases, its logits for two prompts at every position, and 32 greedy tokens.
+    python engine/scripts/golden.py [VARIANT ...]
+"""
+
+import json
+import pathlib
+import sys
+
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+
+FIXTURES = pathlib.Path(__file__).parent.parent / "tests" / "fixtures"
+VOCAB = 288
+SPECIALS = ["<|begin|>", "<|end|>", "<|user|>", "<|assistant|>"]
+THINK = ["<think>", "</think>"]  # ordinary vocabulary, as in R1
+
+YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=16,
+            beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0)
+YARN_UNEQUAL = dict(YARN, factor=8.0, mscale=0.707, mscale_all_dim=0.5, beta_fast=4.0)
+DEFAULT = dict(rope_type="default", rope_theta=10000.0)
+
+# name: (what differs from BASE, dtype of the stored weights)
+VARIANTS = {
+    "plain": (dict(), "f32"),
+    "q_lora_yarn": (dict(q_lora_rank=16, rope_parameters=YARN), "bf16"),
+    "two_groups": (dict(n_group=2, topk_group=1, num_experts_per_tok=3, rope_parameters=YARN_UNEQUAL), "bf16"),
+    "raw_topk": (dict(norm_topk_prob=False, routed_scaling_factor=1.0, q_lora_rank=20, n_group=4, topk_group=2), "f16"),
+    "two_shared_tied": (dict(n_shared_experts=2, tie_word_embeddings=True, rms_norm_eps=1e-5), "bf16"),
+    "everything": (dict(q_lora_rank=16, n_shared_experts=2, n_group=2, topk_group=1, num_experts_per_tok=2,
+                        tie_word_embeddings=True, rope_parameters=YARN, first_k_dense_replace=2), "bf16"),
+    "half_rotation": (dict(rope_interleave=False, rope_parameters=YARN, qk_rope_head_dim=4), "bf16"),
+}
+BASE = dict(
+    vocab_size=VOCAB, hidden_size=24, intermediate_size=40, moe_intermediate_size=10, num_hidden_layers=3,
+    num_attention_heads=3, num_key_value_heads=3, n_shared_experts=1, n_routed_experts=8, num_experts_per_tok=2,
+    n_group=1, topk_group=1, first_k_dense_replace=1, norm_topk_prob=True, routed_scaling_factor=2.5,
+    kv_lora_rank=16, q_lora_rank=None, qk_rope_head_dim=8, qk_nope_head_dim=12, v_head_dim=10,
+    max_position_embeddings=512, rms_norm_eps=1e-6, tie_word_embeddings=False, rope_parameters=DEFAULT,
+    bos_token_id=282, eos_token_id=283, num_mtp_layers=0,
+)
+STORED = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+
+
+def randomise(model, stored):
+    """Weights large enough that every part matters; rounded to the stored type so that both sides read the same values."""
+    for name, tensor in model.state_dict().items():
+        if "norm" in name:
+            tensor.copy_(1.0 + 0.2 * torch.randn_like(tensor))
+        elif "e_score_correction_bias" in name:
+            tensor.copy_(0.1 * torch.randn_like(tensor))
+            continue
+        elif "embed_tokens" in name:
+            tensor.copy_(torch.randn_like(tensor))
+        else:
+            tensor.copy_(1.5 * torch.randn_like(tensor) / tensor.shape[-1] ** 0.5)
+        tensor.copy_(tensor.to(stored).to(torch.float32))
+
+
+def store_as(folder, stored):
+    for path in folder.glob("*.safetensors"):
+        tensors = load_file(path)
+        keep = lambda name: "e_score_correction_bias" in name
+        save_file({n: t if keep(n) else t.to(stored) for n, t in tensors.items()}, path, metadata={"format": "pt"})
+
+
+def variant(name, changes, stored):
+    torch.manual_seed(sum(name.encode()))
+    model = DeepseekV3ForCausalLM(DeepseekV3Config(**(BASE | changes))).eval().to(torch.float32)
+    model.set_experts_implementation("eager")  # the grouped kernel wants sizes that are multiples of four
+    randomise(model, STORED[stored])
+    folder = FIXTURES / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    model.save_pretrained(folder, max_shard_size="40KB" if name == "everything" else "1GB")
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    store_as(folder, STORED[stored])
+
+    golden = {}
+    for key, length in (("short", 5), ("long", 40)):
+        prompt = torch.randint(0, 256, (1, length))
+        with torch.no_grad():
+            golden[f"{key}.prompt"] = prompt[0].to(torch.int32)
+            logits = model(prompt).logits[0]
+            golden[f"{key}.logits"] = logits[-8:].contiguous()
+            tokens = prompt
+            for _ in range(32):
+                following = model(tokens, use_cache=False).logits[0, -1].argmax()
+                tokens = torch.cat([tokens, following.view(1, 1)], dim=1)
+            golden[f"{key}.greedy"] = tokens[0, length:].to(torch.int32)
+    save_file(golden, folder / "golden.bin")
+    print(name, sum(p.numel() for p in model.parameters()), [golden[f"{k}.greedy"][:6].tolist() for k in ("short", "long")])
+
+
+def tokenizer():
+    """A byte-level BPE tokenizer with the R1 conventions; shared by all variants."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=282, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    tokenizer.train_from_iterator(["the invoice total is due on the date of the delivery, in the name of the customer"] * 4, trainer)
+    tokenizer.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in SPECIALS])
+    tokenizer.add_tokens([AddedToken(s, special=False, normalized=False) for s in THINK])
+    assert tokenizer.get_vocab_size() == VOCAB, tokenizer.get_vocab_size()
+    folder = FIXTURES / "tokenizer"
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    template = (
+        "{{ bos_token }}{% for message in messages %}"
+        "{% if message['role'] == 'user' %}<|user|>{{ message['content'] }}"
+        "{% elif message['role'] == 'assistant' %}<|assistant|>{{ message['content'].split('</think>')[-1] }}<|end|>"
+        "{% else %}{{ message['content'] }}{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}<|assistant|>"
+        "{% if enable_thinking is not defined or enable_thinking %}<think>\n{% endif %}{% endif %}"
+    )
+    config = dict(bos_token="<|begin|>", eos_token="<|end|>", add_bos_token=True, chat_template=template)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    tokenizer()
+    for chosen in sys.argv[1:] or VARIANTS:
+        variant(chosen, *VARIANTS[chosen])

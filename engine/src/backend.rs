@@ -1,0 +1,81 @@
+//! What a device must be able to do: pack weights, and about fifteen fused operations on rows of activations.
+//! The model is written once over this trait; `reference` is its specification.
+
+pub(crate) mod reference;
+
+use crate::batch::Batch;
+use crate::config::MoeConfig;
+use crate::model::rope::Rope;
+
+/// A device with its own forms of weights, activations and cache.
+///
+/// Rows never influence each other: what an operation writes for a row depends on that row, the weights and the row's
+/// own cached context alone, in an order that no batch, chunk, page size or number of threads changes.
+pub(crate) trait Backend {
+    /// A linear map `[outputs, inputs]`.
+    type Matrix: Send;
+    /// Per-channel weights.
+    type Vector: Send;
+    /// Activations: some rows of one width.
+    type Rows: Send;
+    /// Which experts each row goes to, and with what weight.
+    type Routes: Send;
+    /// One entry for each layer and cache slot.
+    type Cache: Send;
+
+    /// Packs a row-major `[outputs, inputs]` matrix.
+    fn matrix(&self, weights: &[f32], inputs: usize) -> Self::Matrix;
+    fn vector(&self, weights: Vec<f32>) -> Self::Vector;
+    fn rows(&self, width: usize) -> Self::Rows;
+    fn routes(&self) -> Self::Routes;
+    fn cache(&self, layers: usize, slots: usize, width: usize) -> Self::Cache;
+
+    /// `out[r] = table[tokens[r]]`
+    fn embed(&self, tokens: &[u32], table: &Self::Matrix, out: &mut Self::Rows);
+    /// `out = x / rms(x) * weight`
+    fn rms_norm(&self, x: &Self::Rows, weight: &Self::Vector, epsilon: f32, out: &mut Self::Rows);
+    /// `out = x W^T`
+    fn linear(&self, x: &Self::Rows, matrix: &Self::Matrix, out: &mut Self::Rows);
+    /// `out += x W^T`
+    fn linear_add(&self, x: &Self::Rows, matrix: &Self::Matrix, out: &mut Self::Rows);
+    /// Each head's part of `x`, through that head's own matrix: `out[h] = x[h] W_h^T`.
+    fn linear_heads(&self, x: &Self::Rows, heads: &[Self::Matrix], out: &mut Self::Rows);
+    /// `out = silu(gate) * up`, where `x` holds the gates and then the ups.
+    fn swiglu(&self, x: &Self::Rows, out: &mut Self::Rows);
+
+    /// Queries in the space of the cache: `[q_nope W_UK | rope(q_pe)]` for each head.
+    fn mla_query(&self, q: &Self::Rows, key_up: &[Self::Matrix], rope: &Rope, batch: &Batch, out: &mut Self::Rows);
+    /// Writes `[rms_norm(latent) | rope(k_pe)]` into the cache slots of the rows.
+    fn mla_cache(&self, x: &Self::Rows, norm: &Norm<Self>, rope: &Rope, batch: &Batch, cache: LayerCache<Self>);
+    /// Softmax-weighted latents of each row's context, for each head.
+    fn mla_attend(&self, queries: &Self::Rows, scale: f32, batch: &Batch, cache: LayerCache<Self>, out: &mut Self::Rows);
+
+    /// Chooses experts from router logits: sigmoid scores, selected with a bias and within groups.
+    fn route(&self, logits: &Self::Rows, bias: &Self::Vector, moe: &MoeConfig, routes: &mut Self::Routes);
+    /// `out += sum of weight * expert(x)` over the routes of each row.
+    fn experts_add(&self, x: &Self::Rows, routes: &Self::Routes, experts: &[Expert<Self>], out: &mut Self::Rows);
+
+    /// `out = x[rows]`
+    fn select(&self, x: &Self::Rows, rows: &[u32], out: &mut Self::Rows);
+    /// The numbers themselves, row by row, where the sampler can read them.
+    fn read<'a>(&self, x: &'a Self::Rows) -> &'a [f32];
+}
+
+/// A norm's weights and epsilon.
+pub(crate) struct Norm<B: Backend + ?Sized> {
+    pub(crate) weight: B::Vector,
+    pub(crate) epsilon: f32,
+}
+
+/// One layer of the cache.
+pub(crate) struct LayerCache<'a, B: Backend + ?Sized> {
+    pub(crate) cache: &'a mut B::Cache,
+    pub(crate) layer: usize,
+}
+
+/// A gated feed-forward block: `down(silu(gate x) * up x)`.
+pub(crate) struct Expert<B: Backend + ?Sized> {
+    /// Gate rows, then up rows.
+    pub(crate) gate_up: B::Matrix,
+    pub(crate) down: B::Matrix,
+}

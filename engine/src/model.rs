@@ -1,0 +1,110 @@
+//! A mixture-of-experts language model over any backend, from token ids to logits. Its parts are in `model/`.
+
+mod mla;
+mod moe;
+pub(crate) mod rope;
+
+use crate::backend::{Backend, LayerCache, Norm};
+use crate::batch::Batch;
+use crate::config::ModelConfig;
+use crate::error::LoadError;
+use crate::weights::Weights;
+use mla::Mla;
+use moe::{FeedForward, Mlp};
+use rope::Rope;
+
+/// The running model as the engine sees it, whatever the backend.
+pub(crate) trait Forward: Send {
+    /// Computes a batch into the cache, and returns the logits of its sampled rows.
+    fn forward(&mut self, batch: &Batch) -> &[f32];
+}
+
+/// The weights, the cache, and the activations that are reused from step to step.
+pub(crate) struct Model<B: Backend> {
+    backend: B,
+    embedding: B::Matrix,
+    layers: Vec<Layer<B>>,
+    norm: Norm<B>,
+    /// None where the embedding serves as the head too.
+    head: Option<B::Matrix>,
+    rope: Rope,
+    cache: B::Cache,
+    stream: B::Rows,
+    normed: B::Rows,
+    logits: B::Rows,
+}
+
+struct Layer<B: Backend> {
+    attention_norm: Norm<B>,
+    attention: Mla<B>,
+    feed_forward_norm: Norm<B>,
+    feed_forward: FeedForward<B>,
+}
+
+impl<B: Backend + Send> Forward for Model<B> {
+    fn forward(&mut self, batch: &Batch) -> &[f32] {
+        let Model { backend, rope, cache, stream, normed, logits, .. } = self;
+        backend.embed(&batch.tokens, &self.embedding, stream);
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            let Layer { attention_norm, attention, feed_forward_norm, feed_forward } = layer;
+            backend.rms_norm(stream, &attention_norm.weight, attention_norm.epsilon, normed);
+            attention.add(backend, normed, rope, batch, LayerCache { cache, layer: index }, stream);
+            backend.rms_norm(stream, &feed_forward_norm.weight, feed_forward_norm.epsilon, normed);
+            feed_forward.add(backend, normed, stream);
+        }
+        backend.select(stream, &batch.sampled, normed);
+        backend.rms_norm(normed, &self.norm.weight, self.norm.epsilon, stream);
+        backend.linear(stream, self.head.as_ref().unwrap_or(&self.embedding), logits);
+        backend.read(logits)
+    }
+}
+
+impl<B: Backend> Model<B> {
+    /// Packs the weights for the backend, with a cache of `slots` tokens and positions up to `positions`.
+    pub(crate) fn load(backend: B, config: &ModelConfig, weights: &Weights, slots: usize, positions: usize) -> Result<Model<B>, LoadError> {
+        let vocabulary = [config.vocab_size, config.hidden];
+        let matrix = |name| Ok(backend.matrix(&weights.tensor(name, &vocabulary)?, config.hidden));
+        let embedding = matrix("model.embed_tokens.weight")?;
+        let head = if config.tied_embeddings { None } else { Some(matrix("lm_head.weight")?) };
+        let layers = (0..config.layers).map(|index| Layer::load(&backend, config, weights, index));
+        let mla = &config.attention;
+        Ok(Model {
+            embedding,
+            layers: layers.collect::<Result<_, _>>()?,
+            norm: norm(&backend, weights, "model.norm.weight", config.hidden, config.norm_epsilon)?,
+            head,
+            rope: Rope::new(&config.rope, mla.rope, positions),
+            cache: backend.cache(config.layers, slots, mla.latent + mla.rope),
+            stream: backend.rows(config.hidden),
+            normed: backend.rows(config.hidden),
+            logits: backend.rows(config.vocab_size),
+            backend,
+        })
+    }
+}
+
+impl<B: Backend> Layer<B> {
+    fn load(backend: &B, config: &ModelConfig, weights: &Weights, index: usize) -> Result<Layer<B>, LoadError> {
+        let prefix = format!("model.layers.{index}");
+        let norm = |name: &str| norm(backend, weights, &format!("{prefix}.{name}.weight"), config.hidden, config.norm_epsilon);
+        let mlp = format!("{prefix}.mlp");
+        let feed_forward = if index < config.dense_layers {
+            FeedForward::Dense(Mlp::load(backend, weights, &mlp, config.hidden, config.dense_intermediate)?)
+        } else {
+            FeedForward::experts(backend, config, weights, &mlp)?
+        };
+        Ok(Layer {
+            attention_norm: norm("input_layernorm")?,
+            attention: Mla::load(backend, config, weights, &format!("{prefix}.self_attn"))?,
+            feed_forward_norm: norm("post_attention_layernorm")?,
+            feed_forward,
+        })
+    }
+}
+
+fn norm<B: Backend>(backend: &B, weights: &Weights, name: &str, width: usize, epsilon: f32) -> Result<Norm<B>, LoadError> {
+    Ok(Norm { weight: backend.vector(weights.tensor(name, &[width])?), epsilon })
+}
+
+#[cfg(test)]
+mod golden;

@@ -1,0 +1,100 @@
+//! Golden parity: logits and greedy tokens of tiny random models against transformers (`engine/scripts/golden.py`).
+
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+
+use crate::backend::reference::Reference;
+use crate::batch::Batch;
+use crate::config::ModelConfig;
+use crate::model::{Forward, Model};
+use crate::options::ModelSource;
+use crate::weights::Weights;
+
+const LOGIT_DIFFERENCE_MAX: f32 = 1e-4;
+
+fn fixture(variant: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(variant)
+}
+
+fn load(variant: &str) -> (Model<Reference>, ModelConfig) {
+    let source = ModelSource::Directory(fixture(variant));
+    let config = ModelConfig::parse(&source.require("config.json").unwrap()).unwrap();
+    let weights = Weights::open(&source).unwrap();
+    let model = Model::load(Reference::new(2), &config, &weights, 128, 128).unwrap();
+    (model, config)
+}
+
+/// The logits of the last `count` of these tokens, computed in one piece.
+fn logits(model: &mut Model<Reference>, tokens: &[u32], count: usize) -> Vec<f32> {
+    let mut batch = Batch::default();
+    batch.clear(128);
+    batch.push(0, 0, tokens, &[0], false);
+    batch.sampled = (tokens.len() - count..tokens.len()).map(|row| row as u32).collect();
+    model.forward(&batch).to_vec()
+}
+
+fn highest(logits: &[f32]) -> u32 {
+    let best = logits.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+    best.unwrap().0 as u32
+}
+
+fn check(variant: &str) {
+    let (mut model, config) = load(variant);
+    let bytes = std::fs::read(fixture(variant).join("golden.bin")).unwrap();
+    let golden = SafeTensors::deserialize(&bytes).unwrap();
+    let numbers = |name: &str| golden.tensor(name).unwrap().data().as_chunks::<4>().0.to_vec();
+    let tokens = |name: &str| numbers(name).into_iter().map(u32::from_le_bytes).collect::<Vec<_>>();
+    for prompt in ["short", "long"] {
+        let mut sequence = tokens(&format!("{prompt}.prompt"));
+        let expected: Vec<f32> = numbers(&format!("{prompt}.logits")).into_iter().map(f32::from_le_bytes).collect();
+        let ours = logits(&mut model, &sequence, expected.len() / config.vocab_size);
+        let difference = ours.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        println!("{variant} {prompt}: max logit difference {difference:e}");
+        assert!(difference < LOGIT_DIFFERENCE_MAX, "{variant} {prompt}: logits differ by {difference}");
+
+        let greedy: Vec<u32> = (0..32)
+            .map(|_| {
+                let next = highest(&logits(&mut model, &sequence, 1));
+                sequence.push(next);
+                next
+            })
+            .collect();
+        assert_eq!(greedy, tokens(&format!("{prompt}.greedy")), "{variant} {prompt}");
+    }
+}
+
+#[test]
+fn plain_queries_and_plain_rope() {
+    check("plain");
+}
+
+#[test]
+fn low_rank_queries_and_yarn() {
+    check("q_lora_yarn");
+}
+
+#[test]
+fn two_groups_and_yarn_with_unequal_scales() {
+    check("two_groups");
+}
+
+#[test]
+fn router_weights_that_are_not_normalised() {
+    check("raw_topk");
+}
+
+#[test]
+fn two_shared_experts_and_tied_embeddings() {
+    check("two_shared_tied");
+}
+
+#[test]
+fn everything_at_once_in_shards() {
+    check("everything");
+}
+
+#[test]
+fn rotary_pairs_that_are_stored_in_halves() {
+    check("half_rotation");
+}

@@ -1,0 +1,101 @@
+//! The feed-forward part of a layer: one dense block, or a router with experts and shared experts beside them.
+
+use crate::backend::{Backend, Expert};
+use crate::config::{ModelConfig, MoeConfig};
+use crate::error::LoadError;
+use crate::weights::Weights;
+
+/// What follows attention in a layer.
+pub(super) enum FeedForward<B: Backend> {
+    Dense(Mlp<B>),
+    Experts(Box<Moe<B>>),
+}
+
+/// A router, the experts it chooses from, and those that every token goes to.
+pub(super) struct Moe<B: Backend> {
+    config: MoeConfig,
+    router: B::Matrix,
+    bias: B::Vector,
+    experts: Vec<Expert<B>>,
+    shared: Option<Mlp<B>>,
+    logits: B::Rows,
+    routes: B::Routes,
+}
+
+/// A gated block that all rows pass, and its activations.
+pub(super) struct Mlp<B: Backend> {
+    weights: Expert<B>,
+    raised: B::Rows,
+    gated: B::Rows,
+}
+
+impl<B: Backend> FeedForward<B> {
+    /// `stream += feed_forward(x)`
+    pub(super) fn add(&mut self, backend: &B, x: &B::Rows, stream: &mut B::Rows) {
+        match self {
+            FeedForward::Dense(mlp) => mlp.add(backend, x, stream),
+            FeedForward::Experts(moe) => moe.add(backend, x, stream),
+        }
+    }
+
+    pub(super) fn experts(backend: &B, config: &ModelConfig, weights: &Weights, prefix: &str) -> Result<FeedForward<B>, LoadError> {
+        let (moe, hidden) = (&config.experts, config.hidden);
+        let router = weights.tensor(&format!("{prefix}.gate.weight"), &[moe.experts, hidden])?;
+        let bias = weights.tensor(&format!("{prefix}.gate.e_score_correction_bias"), &[moe.experts])?;
+        let expert = |index| load_expert(backend, weights, &format!("{prefix}.experts.{index}"), hidden, moe.intermediate);
+        let shared = match moe.shared {
+            0 => None,
+            count => Some(Mlp::load(backend, weights, &format!("{prefix}.shared_experts"), hidden, count * moe.intermediate)?),
+        };
+        Ok(FeedForward::Experts(Box::new(Moe {
+            config: moe.clone(),
+            router: backend.matrix(&router, hidden),
+            bias: backend.vector(bias),
+            experts: (0..moe.experts).map(expert).collect::<Result<_, _>>()?,
+            shared,
+            logits: backend.rows(moe.experts),
+            routes: backend.routes(),
+        })))
+    }
+}
+
+impl<B: Backend> Moe<B> {
+    fn add(&mut self, backend: &B, x: &B::Rows, stream: &mut B::Rows) {
+        backend.linear(x, &self.router, &mut self.logits);
+        backend.route(&self.logits, &self.bias, &self.config, &mut self.routes);
+        backend.experts_add(x, &self.routes, &self.experts, stream);
+        if let Some(shared) = &mut self.shared {
+            shared.add(backend, x, stream);
+        }
+    }
+}
+
+impl<B: Backend> Mlp<B> {
+    fn add(&mut self, backend: &B, x: &B::Rows, stream: &mut B::Rows) {
+        backend.linear(x, &self.weights.gate_up, &mut self.raised);
+        backend.swiglu(&self.raised, &mut self.gated);
+        backend.linear_add(&self.gated, &self.weights.down, stream);
+    }
+
+    pub(super) fn load(backend: &B, weights: &Weights, prefix: &str, hidden: usize, intermediate: usize) -> Result<Mlp<B>, LoadError> {
+        Ok(Mlp {
+            weights: load_expert(backend, weights, prefix, hidden, intermediate)?,
+            raised: backend.rows(2 * intermediate),
+            gated: backend.rows(intermediate),
+        })
+    }
+}
+
+fn load_expert<B: Backend>(
+    backend: &B,
+    weights: &Weights,
+    prefix: &str,
+    hidden: usize,
+    intermediate: usize,
+) -> Result<Expert<B>, LoadError> {
+    let tensor = |part: &str, shape: [usize; 2]| weights.tensor(&format!("{prefix}.{part}_proj.weight"), &shape);
+    let mut gate_up = tensor("gate", [intermediate, hidden])?;
+    gate_up.extend(tensor("up", [intermediate, hidden])?);
+    let down = tensor("down", [hidden, intermediate])?;
+    Ok(Expert { gate_up: backend.matrix(&gate_up, hidden), down: backend.matrix(&down, intermediate) })
+}

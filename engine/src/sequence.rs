@@ -1,0 +1,117 @@
+//! A request while it lives in the engine: its tokens, how far they are computed, and the answer so far.
+
+use crate::answer::Answer;
+use crate::request::{Completion, Failure, FinishReason, Finished, TokenLogprob, TopLogprob, Usage};
+use crate::sample::{self, Sampler};
+use crate::tokenizer::Tokenizer;
+
+/// One running or waiting request. Always `computed < tokens.len()`: there is something to compute.
+pub(crate) struct Sequence {
+    pub(crate) id: u64,
+    /// Prompt and answer.
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) prompt_tokens: usize,
+    /// Tokens whose cache entries are written.
+    pub(crate) computed: usize,
+    pub(crate) pages: Vec<u32>,
+    pub(crate) limits: Limits,
+    pub(crate) sampler: Sampler,
+    pub(crate) answer: Answer,
+    pub(crate) logprobs: Option<Logprobs>,
+}
+
+/// When the answer ends.
+pub(crate) struct Limits {
+    /// Prompt and answer together.
+    pub(crate) tokens_max: usize,
+    /// Tokens the answer has at least.
+    pub(crate) tokens_min: usize,
+    /// Tokens that end it.
+    pub(crate) stop_ids: Vec<u32>,
+}
+
+/// Log probabilities asked for, and those seen.
+pub(crate) struct Logprobs {
+    pub(crate) top: usize,
+    pub(crate) seen: Vec<TokenLogprob>,
+}
+
+/// What became of a sequence with its latest token.
+enum End {
+    Stop,
+    StopString,
+    Length,
+}
+
+impl Sequence {
+    /// Tokens yet to be computed before the next one can be drawn.
+    pub(crate) fn pending(&self) -> usize {
+        self.tokens.len() - self.computed
+    }
+
+    /// Forgets the cache; the tokens stay and are computed again.
+    pub(crate) fn restart(&mut self) {
+        self.computed = 0;
+    }
+
+    /// Draws the next token. Some if the request has ended with it.
+    pub(crate) fn advance(&mut self, logits: &[f32], tokenizer: &Tokenizer) -> Option<Finished> {
+        let too_early = self.tokens.len() - self.prompt_tokens < self.limits.tokens_min;
+        let banned: &[u32] = if too_early { &self.limits.stop_ids } else { &[] };
+        let Some(token) = self.sampler.draw(logits, banned, self.tokens.len()) else {
+            return Some(self.fail("the model computed a value that is not a number"));
+        };
+        if let Some(logprobs) = &mut self.logprobs {
+            logprobs.record(logits, token, tokenizer);
+        }
+        self.tokens.push(token);
+        let end = self.ended_by(token, tokenizer)?;
+        Some(self.finish(end))
+    }
+
+    fn ended_by(&mut self, token: u32, tokenizer: &Tokenizer) -> Option<End> {
+        if self.limits.stop_ids.contains(&token) {
+            return Some(End::Stop);
+        }
+        let stopped = self.answer.push(token, tokenizer);
+        if stopped && self.tokens.len() - self.prompt_tokens >= self.limits.tokens_min {
+            return Some(End::StopString);
+        }
+        (self.tokens.len() >= self.limits.tokens_max).then_some(End::Length)
+    }
+
+    fn finish(&mut self, end: End) -> Finished {
+        let answer = std::mem::replace(&mut self.answer, Answer::plain(Vec::new()));
+        let (text, reasoning, reasoning_tokens) = answer.finish(matches!(end, End::StopString));
+        let token_ids = self.tokens.split_off(self.prompt_tokens);
+        let usage = Usage { prompt: self.prompt_tokens as u32, cached: 0, completion: token_ids.len() as u32, reasoning: reasoning_tokens };
+        let completion = Completion {
+            text,
+            reasoning,
+            token_ids,
+            prompt_token_ids: std::mem::take(&mut self.tokens),
+            finish_reason: match end {
+                End::Stop | End::StopString => FinishReason::Stop,
+                End::Length => FinishReason::Length,
+            },
+            usage,
+            logprobs: self.logprobs.take().map(|logprobs| logprobs.seen),
+        };
+        Finished { id: self.id, outcome: Ok(completion) }
+    }
+
+    fn fail(&self, message: &str) -> Finished {
+        Finished { id: self.id, outcome: Err(Failure { code: "model_error", message: message.to_owned() }) }
+    }
+}
+
+impl Logprobs {
+    fn record(&mut self, logits: &[f32], token: u32, tokenizer: &Tokenizer) {
+        let (logprob, top) = sample::logprobs(logits, token, self.top);
+        let bytes = |id| tokenizer.bytes(id).to_vec();
+        let text = |id| String::from_utf8_lossy(tokenizer.bytes(id)).into_owned();
+        let top = top.into_iter().map(|(id, logprob)| TopLogprob { token: text(id), id, bytes: bytes(id), logprob });
+        let top = top.collect();
+        self.seen.push(TokenLogprob { token: text(token), id: token, bytes: bytes(token), logprob, top });
+    }
+}

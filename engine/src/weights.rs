@@ -1,0 +1,107 @@
+//! The tensors of a checkpoint: one or several safetensors files, any of three number formats, each read as f32.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use crate::error::LoadError;
+use crate::options::ModelSource;
+use crate::source::FileBytes;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Where every tensor of the model lies.
+pub(crate) struct Weights {
+    shards: Vec<FileBytes>,
+    places: HashMap<String, Place>,
+}
+
+struct Place {
+    shard: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    start: usize,
+    end: usize,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: HashMap<String, String>,
+}
+
+impl Weights {
+    /// Reads the headers; the numbers stay where they are.
+    pub(crate) fn open(source: &ModelSource) -> Result<Weights, LoadError> {
+        let mut weights = Weights { shards: Vec::new(), places: HashMap::new() };
+        for name in shard_names(source)? {
+            let bytes = source.map(&name)?.ok_or_else(|| LoadError::Missing(name.clone()))?;
+            weights.add_shard(&name, bytes)?;
+        }
+        Ok(weights)
+    }
+
+    /// Numbers in all tensors together.
+    pub(crate) fn parameters(&self) -> u64 {
+        self.places.values().map(|place| place.shape.iter().map(|size| *size as u64).product::<u64>()).sum()
+    }
+
+    /// Whether any tensor lies under this prefix.
+    pub(crate) fn has(&self, prefix: &str) -> bool {
+        self.places.keys().any(|name| name.starts_with(prefix))
+    }
+
+    /// A tensor as f32 in row order, if it has exactly this shape.
+    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        let wrong = |reason: String| LoadError::Tensor { name: name.to_owned(), reason };
+        let place = self.places.get(name).ok_or_else(|| wrong("missing".to_owned()))?;
+        if place.shape != shape {
+            return Err(wrong(format!("has shape {:?}, config.json asks for {shape:?}", place.shape)));
+        }
+        let bytes = &self.shards[place.shard][place.start..place.end];
+        match place.dtype {
+            Dtype::F32 => Ok(read(bytes, f32::from_le_bytes)),
+            Dtype::BF16 => Ok(read(bytes, |two| bf16::from_le_bytes(two).to_f32())),
+            Dtype::F16 => Ok(read(bytes, |two| f16::from_le_bytes(two).to_f32())),
+            other => Err(wrong(format!("has dtype {other:?}; F32, BF16 and F16 are read"))),
+        }
+    }
+
+    fn add_shard(&mut self, name: &str, bytes: FileBytes) -> Result<(), LoadError> {
+        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| LoadError::malformed(name, error))?;
+        let data = header + size_of::<u64>();
+        for (tensor, info) in metadata.tensors() {
+            let (start, end) = info.data_offsets;
+            let place =
+                Place { shard: self.shards.len(), dtype: info.dtype, shape: info.shape.clone(), start: data + start, end: data + end };
+            if self.places.insert(tensor.clone(), place).is_some() {
+                return Err(LoadError::malformed(name, format!("{tensor} is in more than one file")));
+            }
+        }
+        self.shards.push(bytes);
+        Ok(())
+    }
+}
+
+/// The weight files, in order; an index may only name files beside it.
+fn shard_names(source: &ModelSource) -> Result<Vec<String>, LoadError> {
+    let Some(bytes) = source.read(INDEX)? else {
+        return Ok(vec![SINGLE.to_owned()]);
+    };
+    let index: Index = serde_json::from_slice(&bytes).map_err(|error| LoadError::malformed(INDEX, error))?;
+    let mut names: Vec<String> = index.weight_map.into_values().collect();
+    names.sort();
+    names.dedup();
+    match names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
+        Some(name) => Err(LoadError::malformed(INDEX, format!("{name:?} is not a plain file name"))),
+        None => Ok(names),
+    }
+}
+
+fn read<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    let (numbers, _) = bytes.as_chunks::<N>();
+    numbers.iter().map(|number| value(*number)).collect()
+}

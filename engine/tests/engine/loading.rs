@@ -1,0 +1,167 @@
+//! Models that are broken or hostile are refused with a reason, and never with a panic.
+
+use engine::{Device, Dtype, Engine, LoadError, ModelSource, Options};
+use serde_json::{Value, json};
+
+use crate::tiny::{FILES, engine, options, with_file};
+
+fn file(name: &str) -> &'static [u8] {
+    FILES.iter().find(|(file, _)| *file == name).unwrap().1
+}
+
+fn refusal(source: &ModelSource) -> String {
+    match Engine::load(source, &options()) {
+        Ok(_) => panic!("the model was loaded"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn with_config(field: &str, value: Value) -> ModelSource {
+    let mut config: Value = serde_json::from_slice(file("config.json")).unwrap();
+    config[field] = value;
+    with_file("config.json", config.to_string().into_bytes())
+}
+
+/// A safetensors file from a header and its data.
+fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
+    let length = (header.len() as u64).to_le_bytes();
+    [&length, header.as_bytes(), data].concat()
+}
+
+#[test]
+fn a_model_says_what_it_is_and_where_it_runs() {
+    let engine = engine(&options());
+    let model = engine.model();
+    assert_eq!((model.architecture.as_str(), model.vocab_size, model.context_length), ("deepseek_v3", 288, 512));
+    assert_eq!((model.device, model.dtype), ("cpu", "f32"));
+    assert_eq!(model.parameters, 41_640 + 16); // the router biases are no parameters to torch
+    assert!(model.bytes_per_token > 1.0 && model.bytes_per_token < 2.0);
+    assert!(model.device_reason.contains("CUDA"), "{}", model.device_reason);
+}
+
+#[test]
+fn devices_and_formats_without_kernels_are_refused() {
+    let source = ModelSource::Embedded(FILES);
+    for options in [
+        Options { device: Device::Cuda, ..options() },
+        Options { dtype: Dtype::Bf16, ..options() },
+        Options { dtype: Dtype::Int8, ..options() },
+    ] {
+        assert!(matches!(Engine::load(&source, &options), Err(LoadError::Option { .. })));
+    }
+}
+
+#[test]
+fn values_that_are_not_understood_are_named() {
+    let cases = [
+        ("model_type", json!("deepseek_v9")),
+        ("hidden_act", json!("gelu")),
+        ("scoring_func", json!("softmax")),
+        ("topk_method", json!("greedy")),
+        ("attention_bias", json!(true)),
+        ("quantization_config", json!({"quant_method": "fp8"})),
+        ("num_key_value_heads", json!(1)),
+        ("qk_rope_head_dim", json!(7)),
+        ("moe_layer_freq", json!(2)),
+        ("n_group", json!(3)),
+        ("topk_group", json!(9)),
+        ("num_experts_per_tok", json!(7)),
+        ("hidden_size", json!(-1)),
+        ("vocab_size", json!(9_007_199_254_740_993u64)),
+        ("rms_norm_eps", json!("tiny")),
+        ("eos_token_id", json!(["x"])),
+    ];
+    for (field, value) in cases {
+        let message = refusal(&with_config(field, value.clone()));
+        assert!(message.contains(field), "{field} = {value}: {message}");
+    }
+    let message = refusal(&with_config("rope_parameters", json!({"rope_type": "longrope"})));
+    assert!(message.contains("rope_type = \"longrope\""), "{message}");
+}
+
+#[test]
+fn both_spellings_of_rope_are_read_alike() {
+    let old = json!({"type": "yarn", "factor": 8.0, "original_max_position_embeddings": 16, "beta_fast": 4.0, "beta_slow": 1.0,
+        "mscale": 0.707, "mscale_all_dim": 0.5});
+    let mut config: Value = serde_json::from_slice(file("config.json")).unwrap();
+    config["rope_parameters"] = Value::Null;
+    config["rope_scaling"] = old;
+    config["rope_theta"] = json!(10000.0);
+    let mut other = Engine::load(&with_file("config.json", config.to_string().into_bytes()), &options()).unwrap();
+    let prompt = crate::tiny::greedy(engine::Prompt::Tokens((0..40).collect()), 8);
+    let ours = crate::tiny::run(&mut engine(&options()), prompt.clone());
+    assert_eq!(crate::tiny::run(&mut other, prompt).token_ids, ours.token_ids);
+}
+
+#[test]
+fn weights_that_do_not_fit_the_configuration_are_named() {
+    let message = refusal(&with_config("hidden_size", json!(25)));
+    assert!(message.contains("model.embed_tokens.weight") && message.contains("[288, 24]"), "{message}");
+    let message = refusal(&with_config("num_hidden_layers", json!(4)));
+    assert!(message.contains("model.layers.3.") && message.contains("missing"), "{message}");
+}
+
+#[test]
+fn hostile_weight_headers_are_refused() {
+    let tensor = |shape: &str, offsets: &str| format!(r#"{{"x":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}"#);
+    let headers = [
+        (u64::MAX.to_le_bytes().to_vec(), "a length beyond the file"),
+        (Vec::new(), "no header at all"),
+        (safetensors("{", &[]), "no JSON"),
+        (safetensors(&tensor("[1]", "[0,8]"), &[0; 8]), "offsets that are not the shape"),
+        (safetensors(&tensor("[2]", "[0,8]"), &[0; 4]), "offsets beyond the file"),
+        (safetensors(&tensor("[4294967296,4294967296,4]", "[0,8]"), &[0; 8]), "a shape that overflows"),
+        (safetensors(&tensor("[2]", "[8,0]"), &[0; 8]), "offsets that run backwards"),
+    ];
+    for (bytes, what) in headers {
+        let message = refusal(&with_file("model.safetensors", bytes));
+        assert!(message.starts_with("model.safetensors is malformed"), "{what}: {message}");
+    }
+}
+
+#[test]
+fn an_index_may_only_name_files_beside_it() {
+    for shard in ["../model.safetensors", "/etc/passwd", "", ".."] {
+        let index = json!({"weight_map": {"model.norm.weight": shard}}).to_string();
+        let message = refusal(&with_file("model.safetensors.index.json", index.into_bytes()));
+        assert!(message.contains("not a plain file name"), "{shard}: {message}");
+    }
+}
+
+#[test]
+fn missing_files_are_named() {
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        let files: Vec<_> = FILES.iter().copied().filter(|(file, _)| *file != name).collect();
+        assert_eq!(refusal(&ModelSource::Embedded(Vec::leak(files))), format!("the model has no {name}"));
+    }
+    let nowhere = ModelSource::Directory("no/such/directory".into());
+    assert_eq!(refusal(&nowhere), "the model has no config.json");
+}
+
+#[test]
+fn damaged_files_never_panic() {
+    let mut state = 1u64;
+    let mut random = |limit: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit
+    };
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        for _ in 0..60 {
+            let mut bytes = file(name).to_vec();
+            // The header is where damage hurts; the numbers behind it may be anything.
+            let end = bytes.len().min(6000);
+            for _ in 0..1 + random(4) {
+                let place = random(end);
+                match random(3) {
+                    0 => bytes[place] = random(256) as u8,
+                    1 => bytes[place] = b"0123456789-{}[]\",:"[random(18)],
+                    _ => bytes.truncate(bytes.len() - random(end).min(bytes.len() - end)),
+                }
+            }
+            if let Ok(mut engine) = Engine::load(&with_file(name, bytes), &options()) {
+                let _ = engine.add(1, crate::tiny::greedy(crate::tiny::user("hello"), 3));
+                engine.step();
+            }
+        }
+    }
+}

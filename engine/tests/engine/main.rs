@@ -1,0 +1,9 @@
+//! The engine through its public interface, on tiny random models whose weights lie in `fixtures/`.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+mod answers;
+mod invariance;
+mod loading;
+mod scheduling;
+mod tiny;
