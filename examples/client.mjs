@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
 import OpenAI, { toFile } from "openai";
 
-const model = process.env.MILLRACE_MODEL ?? "millrace-nano";
+const model = "millrace-nano";
 const ended = new Set(["completed", "failed", "expired", "cancelled"]);
 const client = new OpenAI({
   baseURL: `${process.env.MILLRACE_URL ?? "http://127.0.0.1:8080"}/v1`,

@@ -7,7 +7,7 @@ import time
 
 from openai import OpenAI
 
-MODEL = os.environ.get("MILLRACE_MODEL", "millrace-nano")
+MODEL = "millrace-nano"
 ENDED = {"completed", "failed", "expired", "cancelled"}
 
 

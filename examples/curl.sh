@@ -4,7 +4,7 @@
 set -euo pipefail
 
 url=${MILLRACE_URL:-http://127.0.0.1:8080}
-model=${MILLRACE_MODEL:-millrace-nano}
+model=millrace-nano
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
