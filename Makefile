@@ -16,7 +16,9 @@ check:
 
 # The long proofs: `make prove` lists them, `make prove/NAME` runs one, which writes docs/figures/NAME.json.
 prove:
-	@ls tests/prove
+	cargo run --locked --quiet --package tests --bin prove
 
 prove/%:
-	tests/prove/$*
+	infra/services install
+	cargo build --locked --release --package millrace --package tests --bins
+	infra/services with infra/.run/prove target/release/prove $*

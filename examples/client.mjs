@@ -45,8 +45,8 @@ async function runBatch(lines) {
 async function chat() {
   const answer = await client.chat.completions.create({
     model,
-    messages: [{ role: "user", content: "Classify the document.\n\nReceipt 7" }],
-    max_tokens: 64,
+    messages: [{ role: "user", content: document(4) }],
+    max_tokens: 256,
   });
   console.log(`chat ${answer.id}: ${answer.choices[0].message.content} (${answer.usage.total_tokens} tokens)`);
 }
@@ -56,13 +56,14 @@ function exampleLines() {
     custom_id: `line-${i}`,
     method: "POST",
     url: "/v1/chat/completions",
-    body: {
-      model,
-      messages: [{ role: "user", content: `Classify the document.\n\nInvoice No. ${i}, total 10 EUR` }],
-      max_tokens: 64,
-    },
+    body: { model, messages: [{ role: "user", content: document(i) }], max_tokens: 256 },
   });
   return Buffer.from([1, 2, 3].map((i) => `${JSON.stringify(line(i))}\n`).join(""));
+}
+
+function document(i) {
+  const task = "Extract these fields as JSON: vendor, invoice_no, total.";
+  return `${task}\n\nHarbour Paper Ltd\nInvoice\nInvoice no: INV-2041${i}\nDate: 2025-03-0${i}\n12 x labels 38.68\nTotal: 46.42 EUR`;
 }
 
 await runBatch(process.argv[2] ? await readFile(process.argv[2]) : exampleLines());

@@ -53,19 +53,23 @@ def run_batch(client: OpenAI, lines: bytes) -> None:
 def chat(client: OpenAI) -> None:
     answer = client.chat.completions.create(
         model=MODEL,
-        messages=[{"role": "user", "content": "Classify the document.\n\nReceipt 7"}],
-        max_tokens=64,
+        messages=[{"role": "user", "content": document(4)}],
+        max_tokens=256,
     )
     print(f"chat {answer.id}: {answer.choices[0].message.content} ({answer.usage.total_tokens} tokens)")
 
 
 def example_lines() -> bytes:
     def line(i: int) -> dict:
-        content = f"Classify the document.\n\nInvoice No. {i}, total 10 EUR"
-        body = {"model": MODEL, "messages": [{"role": "user", "content": content}], "max_tokens": 64}
+        body = {"model": MODEL, "messages": [{"role": "user", "content": document(i)}], "max_tokens": 256}
         return {"custom_id": f"line-{i}", "method": "POST", "url": "/v1/chat/completions", "body": body}
 
     return "".join(json.dumps(line(i)) + "\n" for i in range(1, 4)).encode()
+
+
+def document(i: int) -> str:
+    task = "Extract these fields as JSON: vendor, invoice_no, total."
+    return f"{task}\n\nHarbour Paper Ltd\nInvoice\nInvoice no: INV-2041{i}\nDate: 2025-03-0{i}\n12 x labels 38.68\nTotal: 46.42 EUR"
 
 
 if __name__ == "__main__":

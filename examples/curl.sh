@@ -28,12 +28,16 @@ wait_until() {
   done
 }
 
+# The body of a chat request about an invoice.
+chat_body() {
+  local document="Harbour Paper Ltd\nInvoice\nInvoice no: INV-2041$1\nDate: 2025-03-0$1\n12 x labels 38.68\nTotal: 46.42 EUR"
+  echo "{\"model\":\"$model\",\"max_tokens\":256,\"messages\":[{\"role\":\"user\",\"content\":\"Extract these fields as JSON: vendor, invoice_no, total.\n\n$document\"}]}"
+}
+
 input=${1:-$work/input.jsonl}
 if [[ $# -eq 0 ]]; then
   for i in 1 2 3; do
-    cat <<END >>"$input"
-{"custom_id":"line-$i","method":"POST","url":"/v1/chat/completions","body":{"model":"$model","messages":[{"role":"user","content":"Classify the document.\n\nInvoice No. $i, total 10 EUR"}],"max_tokens":64}}
-END
+    echo "{\"custom_id\":\"line-$i\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":$(chat_body "$i")}" >>"$input"
   done
 fi
 
@@ -63,8 +67,7 @@ echo "downloaded $(wc -l <"$work/output.jsonl") answers from $output:"
 head -n 3 "$work/output.jsonl"
 
 # A single request that need not be waited for: 202 and a place to look.
-location=$(call "$url/v1/chat/completions" --header 'Prefer: respond-async' --dump-header - --output /dev/null \
-  "${json[@]}" "{\"model\":\"$model\",\"messages\":[{\"role\":\"user\",\"content\":\"Classify the document.\\n\\nReceipt 7\"}],\"max_tokens\":64}" \
+location=$(call "$url/v1/chat/completions" --header 'Prefer: respond-async' --dump-header - --output /dev/null "${json[@]}" "$(chat_body 4)" \
   | tr -d '\r' | sed -n 's/^[Ll]ocation: *//p')
 echo "a single request waits at $location"
 chat_ended() { [[ $(call "$url$location" --output "$work/chat.json" --write-out '%{http_code}') == 200 ]]; }

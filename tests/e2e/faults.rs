@@ -14,8 +14,8 @@ use tests::{
 
 /// Within this work flows again after any one fault.
 const RECOVERY: Duration = Duration::from_secs(30);
-/// Slow enough that faults find work under way.
-const SLOW: &str = "--engine null --null-tokens-per-s 600 --slots 16";
+/// Some 15 lines a second and consumer: slow enough that faults find work under way.
+const SLOW: &str = "--engine null --null-tokens-per-s 120 --slots 16";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_survives_killed_and_stopped_consumers_and_a_killed_and_wiped_broker() {
@@ -79,7 +79,7 @@ async fn a_batch_survives_silent_and_cut_connections_to_the_broker_and_the_datab
     place.amqp_url = amqp_url;
     let mut pipeline = Plan::new(Backing::Servers).on(place).model(SLOW).start().await;
     pipeline.database[1] = direct;
-    let input = chat_lines(1_500);
+    let input = chat_lines(600);
     let file = pipeline.client.upload(input.clone()).await;
     let batch = pipeline.client.create_batch(&file, json!({})).await;
 

@@ -6,7 +6,9 @@ mod tenants;
 mod webhooks;
 
 mod clients;
+mod commands;
 mod offline;
+mod operations;
 
 mod faults;
 mod without_workers;

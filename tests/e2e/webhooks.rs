@@ -15,6 +15,11 @@ use tests::{
     servers::repository,
     waiting::{PATIENCE, eventually},
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 
 use crate::clients::python;
 
@@ -56,6 +61,38 @@ async fn a_webhook_to_a_private_address_is_not_sent(backing: Backing) {
     })
     .await;
     assert!(receiver.lines.try_recv().is_err(), "a delivery reached a private address");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_killed_between_attempt_and_record_sends_again_with_the_same_id() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let mut pipeline = Plan::new(Backing::Servers).webhooks(ALLOWED).start().await;
+    batch_with_webhook(&pipeline, &url).await;
+
+    let (unanswered, first) = received(&listener).await;
+    pipeline.kill_consumers();
+    drop(unanswered);
+    pipeline.add_consumer("");
+    let (mut answered, second) = received(&listener).await;
+    assert_eq!(first, second, "the same delivery");
+    answered.write_all(b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n").await.expect("the sender waits for its answer");
+    eventually("the delivery is recorded", PATIENCE, async || {
+        (pipeline.number("select count(*) from deliveries where state = 'delivered'").await == 1).then_some(())
+    })
+    .await;
+}
+
+/// The next delivery, not yet answered, and its webhook-id.
+async fn received(listener: &TcpListener) -> (TcpStream, String) {
+    let (mut stream, _) = timeout(PATIENCE, listener.accept()).await.expect("a delivery comes").expect("a connection");
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        assert_ne!(timeout(PATIENCE, stream.read_buf(&mut head)).await.expect("it goes on").expect("bytes"), 0, "the sender hung up");
+    }
+    let head = String::from_utf8_lossy(&head).to_lowercase();
+    let id = head.lines().find_map(|line| line.strip_prefix("webhook-id: ")).expect("every delivery has an id").to_owned();
+    (stream, id)
 }
 
 async fn batch_with_webhook(pipeline: &Pipeline, url: &str) -> String {

@@ -67,10 +67,10 @@ impl Process {
         eventually("the process ends", PATIENCE, async || self.child.try_wait().expect("our child")).await
     }
 
-    /// Memory it holds.
-    pub fn resident_bytes(&self) -> u64 {
+    /// The most memory it ever held.
+    pub fn resident_bytes_max(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the process runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel tells");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells");
         let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kibibytes << 10
     }
@@ -114,8 +114,8 @@ fn binary() -> PathBuf {
     if let Some(path) = env::var_os("MILLRACE_TEST_BINARY") {
         return path.into();
     }
-    let test = env::current_exe().expect("a running test has a path");
-    let path = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps").join("millrace");
-    assert!(path.is_file(), "{} is missing: build it with `cargo build --workspace --bins`", path.display());
-    path
+    // A test lies in target/PROFILE/deps, a proof in target/PROFILE.
+    let own = env::current_exe().expect("a running program has a path");
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("millrace")).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("no millrace beside {}: build it with `cargo build --workspace --bins`", own.display()))
 }

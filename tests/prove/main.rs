@@ -1,0 +1,32 @@
+//! The long proofs: `prove` lists them, `prove NAME` runs one and writes what it measured to docs/figures. What a test can show is a test.
+
+mod documents;
+mod figures;
+mod large_file;
+mod many_chats;
+
+use std::process::ExitCode;
+
+use figures::Figures;
+
+const PROOFS: [(&str, &str); 3] = [
+    ("documents", "millrace-nano answers examples/documents.jsonl as expected"),
+    ("large-file", "50,000 lines in 200 MB, on both backings, without a model: time to queue, rate, memory"),
+    ("many-chats", "1,000 chats that wait at once, and how fast others are accepted meanwhile"),
+];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    let mut figures = Figures::new(&name);
+    match name.as_str() {
+        "documents" => documents::prove(&mut figures),
+        "large-file" => large_file::prove(&mut figures).await,
+        "many-chats" => many_chats::prove(&mut figures).await,
+        _ => {
+            PROOFS.iter().for_each(|(name, about)| println!("make prove/{name:<12} {about}"));
+            return if name.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+    }
+    figures.publish()
+}
