@@ -142,9 +142,10 @@ fn body_fault(error: ApiError) -> BatchError {
 fn custom_id(value: Option<Value>) -> Result<String, BatchError> {
     let param = Some("custom_id");
     match value {
-        Some(Value::String(id)) if (1..=CUSTOM_ID_BYTES_MAX).contains(&id.len()) => Ok(id),
+        // Postgres keeps no NUL in a text.
+        Some(Value::String(id)) if (1..=CUSTOM_ID_BYTES_MAX).contains(&id.len()) && !id.contains('\0') => Ok(id),
         Some(Value::String(_)) => {
-            Err(fault("invalid_custom_id", format!("`custom_id` must have from 1 to {CUSTOM_ID_BYTES_MAX} bytes."), param))
+            Err(fault("invalid_custom_id", format!("`custom_id` must have from 1 to {CUSTOM_ID_BYTES_MAX} bytes and no NUL."), param))
         }
         _ => Err(fault("invalid_request", "`custom_id` must be a string.", param)),
     }
@@ -207,6 +208,7 @@ mod tests {
             ("{\"custom_id\":\"\u{e9}".to_owned(), "invalid_json_line"),
             (format!(r#"{{"custom_id":7,"method":"POST","url":"/v1/chat/completions",{body}}}"#), "invalid_request"),
             (format!(r#"{{"custom_id":"","method":"POST","url":"/v1/chat/completions",{body}}}"#), "invalid_custom_id"),
+            (format!(r#"{{"custom_id":"a\u0000","method":"POST","url":"/v1/chat/completions",{body}}}"#), "invalid_custom_id"),
             (format!(r#"{{"custom_id":"a","method":"GET","url":"/v1/chat/completions",{body}}}"#), "invalid_request"),
             (format!(r#"{{"custom_id":"a","method":"POST","url":"/v1/completions",{body}}}"#), "url_mismatch"),
             (r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m"}}"#.to_owned(), "invalid_request"),

@@ -19,5 +19,6 @@ pub mod limits;
 pub mod window;
 
 pub mod error;
+pub mod fields;
 pub mod key;
 pub mod model;

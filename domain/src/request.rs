@@ -1,7 +1,6 @@
 //! A request: what is asked of a model, and the states it goes through until it has its one terminal result.
 
 mod body;
-mod fields;
 
 pub use body::{Generation, Message, Prompt, Request, Role};
 

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::{
-    Endpoint,
+use super::Endpoint;
+use crate::{
+    error::ApiError,
     fields::{Fields, token_ids},
 };
-use crate::error::ApiError;
 
 /// A request whose shape is right. What only the model can judge (context length, token ids) is left to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +77,7 @@ pub struct Generation {
     pub thinking: Option<bool>,
 }
 
+const MODEL_BYTES_MAX: usize = 256;
 const STOPS_MAX: usize = 16;
 const STOP_BYTES_MAX: usize = 256;
 const TOP_LOGPROBS_MAX: i64 = 20;
@@ -147,17 +148,9 @@ impl Neutral {
 impl Request {
     /// Parses the JSON text of a body.
     pub fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Self, ApiError> {
-        // The position is safe to tell, the text around it is not: serde's own message may quote it.
-        let value = serde_json::from_slice(body).map_err(|error| {
-            ApiError::invalid("invalid_json", format!("the body is not valid JSON (line {}, column {})", error.line(), error.column()))
-        })?;
-        Self::from_value(endpoint, value)
-    }
-
-    fn from_value(endpoint: Endpoint, body: Value) -> Result<Self, ApiError> {
-        let mut fields = Fields::of(body, "")?;
+        let mut fields = Fields::parse(body)?;
         refuse_unimplemented(&mut fields)?;
-        let model = fields.required_string("model")?;
+        let model = model(&mut fields)?;
         let prompt = match endpoint {
             Endpoint::ChatCompletions => Prompt::Chat(messages(&mut fields)?),
             Endpoint::Completions => text_or_tokens(&mut fields)?,
@@ -180,6 +173,16 @@ fn refuse_unimplemented(fields: &mut Fields) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+fn model(fields: &mut Fields) -> Result<String, ApiError> {
+    let name = fields.required_string("model")?;
+    // A control character can be part of no name, and a NUL not even of a question to the database.
+    if (1..=MODEL_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control) {
+        Ok(name)
+    } else {
+        Err(fields.wrong("model", &format!("must have from 1 to {MODEL_BYTES_MAX} bytes and no control characters")))
+    }
 }
 
 fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
