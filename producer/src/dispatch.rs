@@ -1,0 +1,203 @@
+//! The dispatcher: moves the most deserving part of the backlog from the store into the queue, a short window at a time.
+//! Who deserves is decided in `domain::fairness`; what may be marked is guarded by the store, under the leader's term.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use backing::{
+    Backing, Result,
+    queue::LaneLost,
+    shutdown::{Shutdown, pause},
+    store::{Change, Changes, Term, Undelivered},
+};
+use domain::{envelope::Envelope, fairness, id::RequestId, request::Lane};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use uuid::Uuid;
+
+/// The lease of the dispatcher, and how often it is extended.
+const LEASE_SECONDS: f64 = 10.0;
+const LEASE_RENEWAL: Duration = Duration::from_secs(3);
+/// A doorbell that nobody has answered for so long counts as lost.
+const UNANSWERED_SECONDS: f64 = 60.0;
+const UNANSWERED_CHECK: Duration = Duration::from_secs(5);
+/// While signs of new work keep coming, there is one round in so long.
+const SWARM: Duration = Duration::from_millis(10);
+/// Doorbells in one call to the broker.
+const DOORBELLS_AT_ONCE: usize = 1024;
+
+/// What a step found, and so how long to rest before the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Doorbells were rung; there may be room for more.
+    Rang(usize),
+    /// There is work, but no room for it, or the broker does not take doorbells.
+    Full,
+    /// Nothing to do, or somebody else leads.
+    Idle,
+}
+
+impl Step {
+    const fn rest(self) -> Duration {
+        match self {
+            Self::Rang(_) => SWARM,
+            Self::Full => Duration::from_millis(100),
+            Self::Idle => Duration::from_secs(1),
+        }
+    }
+}
+
+/// Dispatches until the shutdown, then lets another process lead.
+pub(crate) async fn run(backing: Backing, shutdown: &Shutdown) {
+    let mut changes = backing.store.changes();
+    let mut lost_lanes = backing.queue.lost_lanes();
+    let mut dispatcher = Dispatcher::new(backing);
+    while !shutdown.is_cancelled() {
+        let step = dispatcher.dispatch_once().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot dispatch");
+            Step::Idle
+        });
+        tokio::select! {
+            _ = pause(shutdown, step.rest()) => {}
+            () = new_work(&mut changes), if !matches!(step, Step::Rang(_)) => {}
+            lost = next_lost(&mut lost_lanes) => dispatcher.take_back(lost).await,
+        }
+    }
+    dispatcher.resign().await;
+}
+
+/// Waits for a sign of new work or new room. Signs come in swarms, so it lets a swarm gather first.
+async fn new_work(changes: &mut Changes) {
+    tokio::time::sleep(SWARM).await;
+    while changes.next().await != Change::Queued {}
+}
+
+/// The next lost lane; `None` if signs were missed, so that any lane may be lost.
+async fn next_lost(lanes: &mut Receiver<LaneLost>) -> Option<LaneLost> {
+    match lanes.recv().await {
+        Ok(lost) => Some(lost),
+        Err(RecvError::Lagged(_)) => None,
+        Err(RecvError::Closed) => std::future::pending().await,
+    }
+}
+
+/// One candidate for the leadership. Any number of processes may have one: the lease lets one of them write.
+pub struct Dispatcher {
+    backing: Backing,
+    holder: Uuid,
+    term: Option<(Term, Instant)>,
+    /// The fairness floor of each lane, from its previous choice.
+    floors: HashMap<(String, Lane), f64>,
+    unanswered_checked: Option<Instant>,
+}
+
+impl Dispatcher {
+    /// A dispatcher that does not lead yet.
+    pub fn new(backing: Backing) -> Self {
+        Self { backing, holder: Uuid::new_v4(), term: None, floors: HashMap::new(), unanswered_checked: None }
+    }
+
+    /// Fills each lane that has work and room, once.
+    pub async fn dispatch_once(&mut self) -> Result<Step> {
+        let Some(term) = self.lead().await? else { return Ok(Step::Idle) };
+        self.take_back_unanswered().await?;
+        let lanes = self.backing.store.dispatchable().await?;
+        if lanes.is_empty() {
+            return Ok(Step::Idle);
+        }
+        let rounds = lanes.into_iter().filter(|(_, _, room)| *room > 0).map(|(model, lane, room)| {
+            let floor = self.floors.get(&(model.clone(), lane)).copied();
+            fill(&self.backing, term, model, lane, room, floor)
+        });
+        // The lanes are filled side by side: one wedged queue must not hold up the others.
+        let filled = futures::future::try_join_all(rounds).await?;
+        let rang = filled.iter().map(|filled| filled.rang).sum();
+        self.floors.extend(filled.into_iter().map(|filled| ((filled.model, filled.lane), filled.floor)));
+        Ok(if rang > 0 { Step::Rang(rang) } else { Step::Full })
+    }
+
+    /// Takes or extends the lease.
+    async fn lead(&mut self) -> Result<Option<Term>> {
+        if let Some((term, since)) = self.term
+            && since.elapsed() < LEASE_RENEWAL
+        {
+            return Ok(Some(term));
+        }
+        let now = Instant::now();
+        let term = self.backing.store.lead("dispatch", self.holder, LEASE_SECONDS).await?;
+        if term != self.term.map(|(term, _)| term) {
+            tracing::info!(leads = term.is_some(), "dispatcher");
+            self.floors.clear();
+        }
+        self.term = term.map(|term| (term, now));
+        Ok(term)
+    }
+
+    /// Every few seconds: doorbells that went unanswered for a minute are rung again.
+    async fn take_back_unanswered(&mut self) -> Result<()> {
+        if self.unanswered_checked.is_some_and(|at| at.elapsed() < UNANSWERED_CHECK) {
+            return Ok(());
+        }
+        self.unanswered_checked = Some(Instant::now());
+        take_back(&self.backing, "unanswered", &Undelivered::Unanswered { seconds: UNANSWERED_SECONDS }).await
+    }
+
+    /// The doorbells of a lost lane are rung again at once; without knowing which lane, those of all.
+    async fn take_back(&self, lost: Option<LaneLost>) {
+        let which = match lost {
+            Some(LaneLost { model, lane }) => Undelivered::Lane { model, lane },
+            None => Undelivered::Unanswered { seconds: 0.0 },
+        };
+        if let Err(error) = take_back(&self.backing, "lane_lost", &which).await {
+            tracing::warn!(%error, "cannot take back the doorbells of a lost lane; they count as unanswered in a minute");
+        }
+    }
+
+    /// Gives the lease back, so that another process leads at once.
+    async fn resign(&self) {
+        if self.term.is_some()
+            && let Err(error) = self.backing.store.resign("dispatch", self.holder).await
+        {
+            tracing::warn!(%error, "cannot resign; the lease ends by itself");
+        }
+    }
+}
+
+/// What became of one lane in one round.
+struct Filled {
+    model: String,
+    lane: Lane,
+    floor: f64,
+    rang: usize,
+}
+
+/// Chooses, marks, publishes. A crash between the last two leaves doorbells that nobody answers, which are rung again.
+async fn fill(backing: &Backing, term: Term, model: String, lane: Lane, room: usize, floor: Option<f64>) -> Result<Filled> {
+    let claimants = backing.store.claimants(&model, lane, room.min(DOORBELLS_AT_ONCE)).await?;
+    // A new leader knows nothing of who was idle: it lets all start level, rather than make the busy wait for the idle.
+    let floor = floor.unwrap_or_else(|| claimants.iter().map(|claimant| claimant.served).fold(0.0, f64::max));
+    let choice = fairness::choose(claimants, room.min(DOORBELLS_AT_ONCE), floor);
+    let marked = backing.store.mark_dispatched(&choice, term).await?;
+    let (ids, doorbells): (Vec<RequestId>, Vec<Envelope>) =
+        marked.into_iter().map(|(id, traceparent)| (id, Envelope::new(id, traceparent))).unzip();
+    let confirmed = if doorbells.is_empty() { Vec::new() } else { backing.queue.publish(&model, lane, &doorbells).await };
+    let mut confirmed = confirmed.into_iter();
+    let unconfirmed: Vec<RequestId> = ids.iter().filter(|_| !confirmed.next().unwrap_or(false)).copied().collect();
+    let rang = ids.len() - unconfirmed.len();
+    metrics::counter!("millrace_doorbells_total", "lane" => lane.name()).increment(rang as u64);
+    if !unconfirmed.is_empty() {
+        tracing::warn!(model, lane = lane.name(), doorbells = unconfirmed.len(), "the broker did not take doorbells");
+        take_back(backing, "unconfirmed", &Undelivered::These(unconfirmed)).await?;
+    }
+    Ok(Filled { model, lane, floor: choice.floor, rang })
+}
+
+async fn take_back(backing: &Backing, why: &'static str, which: &Undelivered) -> Result<()> {
+    let returned = backing.store.return_dispatched(which).await?;
+    if returned > 0 {
+        tracing::info!(why, requests = returned, "back to the backlog");
+        metrics::counter!("millrace_doorbells_taken_back_total", "why" => why).increment(returned);
+    }
+    Ok(())
+}
