@@ -18,10 +18,13 @@ pub struct Config {
 impl Config {
     /// Everything in one folder and one process.
     pub fn embedded(state: &Path) -> Self {
+        let state = std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
+        // A path may hold characters that mean something else in a URL.
+        let objects_url = url::Url::from_directory_path(state.join("objects")).map_or_else(|()| "file:///".to_owned(), String::from);
         Self {
             database_url: format!("sqlite:{}", state.join("millrace.db").display()),
             amqp_url: "local:".to_owned(),
-            objects_url: format!("file://{}", state.join("objects").display()),
+            objects_url,
             queue_prefix: "millrace".to_owned(),
         }
     }

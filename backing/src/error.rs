@@ -19,7 +19,7 @@ pub enum Error {
     Store(#[from] sqlx::Error),
     /// The broker refused or is not reachable.
     #[error("queue: {0}")]
-    Queue(String),
+    Queue(#[from] lapin::Error),
     /// The object store refused or is not reachable.
     #[error("object store: {0}")]
     Objects(String),
