@@ -1,0 +1,128 @@
+//! Ended lines become the output file and the error file of their batch, streamed in line order with bounded memory.
+
+use backing::{
+    Backing, Result,
+    objects::Writer,
+    store::{Body, LineResult, Phase, Term},
+};
+use chrono::Utc;
+use domain::{
+    answer::{Outcome, line_without_answer},
+    batch::Batch,
+    file::{File, Purpose},
+    id::FileId,
+    request::State,
+    usage::Usage,
+};
+use uuid::Uuid;
+
+use crate::{batch_lease::while_held, settings::LeaseSettings, turn::Step};
+
+/// Lines read in one query; with results of at most 64 KiB that is 16 MiB.
+const PAGE_LINES: u32 = 256;
+/// Lifetime of result files whose batch names none: 30 days.
+const FILE_SECONDS: u64 = 30 * 24 * 3600;
+
+/// Writes the files of the oldest batch that waits for them, and ends the batch.
+pub async fn assemble_once(backing: &Backing, timing: &LeaseSettings) -> anyhow::Result<Step> {
+    let Some((batch, _, term)) = backing.store.take_batch(Phase::Assemble, timing.lease.as_secs_f64()).await? else {
+        return Ok(Step::Idle);
+    };
+    while_held(&backing.store, batch.id, term, timing, assemble(backing, &batch, term)).await.transpose()?;
+    Ok(Step::Worked)
+}
+
+async fn assemble(backing: &Backing, batch: &Batch, term: Term) -> Result<()> {
+    let mut output = ResultFile::new(batch, Kind::Output);
+    let mut errors = ResultFile::new(batch, Kind::Error);
+    let mut after = 0;
+    loop {
+        let page = backing.store.ended_lines(batch.id, after, PAGE_LINES).await?;
+        let Some(last) = page.last() else { break };
+        after = last.line;
+        for line in page {
+            let file = if line.state == State::Succeeded { &mut output } else { &mut errors };
+            file.write(backing, &text_of(backing, line).await?).await?;
+        }
+    }
+    let (output, errors) = (output.finish().await?, errors.finish().await?);
+    let completed = backing.store.complete_batch(batch.id, term, output.as_ref(), errors.as_ref()).await?;
+    tracing::info!(batch = %batch.id, completed, "result files written");
+    Ok(())
+}
+
+async fn text_of(backing: &Backing, line: LineResult) -> Result<String> {
+    let Some((status, body)) = line.result else {
+        return Ok(line_without_answer(line.id, &line.custom_id, line.state));
+    };
+    let body = match body {
+        Body::Inline(text) => text,
+        Body::Object { key } => read_text(backing, &key, 0, None).await?,
+        Body::Range { key, offset, bytes } => read_text(backing, &key, offset, Some(u64::from(bytes))).await?,
+    };
+    Ok(Outcome { state: line.state, status, body, usage: Usage::default() }.line(line.id, &line.custom_id))
+}
+
+async fn read_text(backing: &Backing, key: &str, offset: u64, length: Option<u64>) -> Result<String> {
+    let bytes = backing.objects.read_whole(key, offset, length).await?;
+    String::from_utf8(bytes.into()).map_err(|_| backing::Error::Corrupt(format!("the result under {key} is not text")))
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Output,
+    Error,
+}
+
+/// A result file on its way; it comes into being with its first line.
+struct ResultFile<'a> {
+    batch: &'a Batch,
+    kind: Kind,
+    id: FileId,
+    key: String,
+    writer: Option<Writer>,
+}
+
+impl<'a> ResultFile<'a> {
+    /// Named after the batch, so that an assembly that is repeated replaces the same bytes by the same bytes and leaves no orphan.
+    fn new(batch: &'a Batch, kind: Kind) -> Self {
+        let mark = match kind {
+            Kind::Output => 1,
+            Kind::Error => 2,
+        };
+        let id = FileId::from(Uuid::from_u128(batch.id.uuid().as_u128() ^ mark));
+        Self { batch, kind, id, key: File::key_of(batch.tenant, id), writer: None }
+    }
+
+    async fn write(&mut self, backing: &Backing, line: &str) -> Result<()> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => none.insert(backing.objects.create(&self.key).await?),
+        };
+        writer.write(line.as_bytes()).await?;
+        writer.write(b"\n").await
+    }
+
+    /// The row of the finished file; none if there was no line for it.
+    async fn finish(self) -> Result<Option<File>> {
+        let Some(writer) = self.writer else { return Ok(None) };
+        let bytes = writer.bytes();
+        writer.finish().await?;
+        let created_at = Utc::now().timestamp();
+        let seconds = self.batch.output_seconds.unwrap_or(FILE_SECONDS);
+        let word = match self.kind {
+            Kind::Output => "output",
+            Kind::Error => "error",
+        };
+        Ok(Some(File {
+            id: self.id,
+            tenant: self.batch.tenant,
+            purpose: Purpose::BatchOutput,
+            filename: format!("{}_{word}.jsonl", self.batch.id),
+            bytes,
+            key: self.key,
+            created_at,
+            expires_at: i64::try_from(seconds).ok().and_then(|seconds| created_at.checked_add(seconds)),
+        }))
+    }
+}

@@ -1,0 +1,109 @@
+//! The requests that a worker owns now, each with its place in the worker. How they are claimed is in `intake.rs`.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use backing::store::{Change, Claimed};
+use domain::id::RequestId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::inference::Ticket;
+
+/// A request in this worker's hands. Its place is free again when this is dropped: after its result is stored, or when it is given up.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) request: Claimed,
+    /// Whether the answer tells its token ids; known once the body is read.
+    pub(super) return_token_ids: bool,
+    pub(super) since: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+/// All claims of one life of a worker; clones share them.
+#[derive(Clone)]
+pub(super) struct Claims {
+    places: Arc<Semaphore>,
+    places_max: usize,
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Default)]
+struct Held {
+    by_ticket: HashMap<Ticket, Claim>,
+    tickets_issued: Ticket,
+}
+
+impl Claims {
+    pub(super) fn new(places_max: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(places_max)), places_max, held: Arc::default() }
+    }
+
+    /// Waits for a free place and tells how many there are. Only intake takes places, so they stay free until it does.
+    pub(super) async fn room(&self) -> usize {
+        let first = self.places.acquire().await;
+        self.places.available_permits() + usize::from(first.is_ok())
+    }
+
+    /// Gives a claimed request its place. `None` if there is no place for it, which intake rules out.
+    pub(super) fn place(&self, request: Claimed) -> Option<Claim> {
+        let place = self.places.clone().try_acquire_owned().ok()?;
+        Some(Claim { request, return_token_ids: false, since: Instant::now(), _place: place })
+    }
+
+    /// Keeps a claim while it runs.
+    pub(super) fn hold(&self, claim: Claim) -> Ticket {
+        let mut held = self.lock();
+        held.tickets_issued += 1;
+        let ticket = held.tickets_issued;
+        held.by_ticket.insert(ticket, claim);
+        ticket
+    }
+
+    /// Takes a claim out because it has ended or is given up. `None` if it was lost meanwhile.
+    pub(super) fn take(&self, ticket: Ticket) -> Option<Claim> {
+        self.lock().by_ticket.remove(&ticket)
+    }
+
+    /// Takes all claims out.
+    pub(super) fn take_all(&self) -> Vec<Claim> {
+        self.lock().by_ticket.drain().map(|(_, claim)| claim).collect()
+    }
+
+    /// Drops the claims on these requests and returns their tickets.
+    pub(super) fn drop_lost(&self, lost: &[RequestId]) -> Vec<Ticket> {
+        let mut held = self.lock();
+        let tickets: Vec<_> =
+            held.by_ticket.iter().filter(|(_, claim)| lost.contains(&claim.request.id)).map(|(ticket, _)| *ticket).collect();
+        tickets.iter().for_each(|ticket| drop(held.by_ticket.remove(ticket)));
+        tickets
+    }
+
+    /// Every claim as the store knows it.
+    pub(super) fn epochs(&self) -> Vec<(RequestId, i32)> {
+        self.lock().by_ticket.values().map(|claim| (claim.request.id, claim.request.epoch)).collect()
+    }
+
+    /// Whether a change may have taken a claim from us.
+    pub(super) fn concerned_by(&self, change: &Change) -> bool {
+        let held = self.lock();
+        match change {
+            Change::Batch(batch) => held.by_ticket.values().any(|claim| claim.request.batch == Some(*batch)),
+            Change::Ended(request) => held.by_ticket.values().any(|claim| claim.request.id == *request),
+            Change::Queued | Change::Keys | Change::Event => false,
+        }
+    }
+
+    /// Waits until all places are free. False if that takes too long.
+    pub(super) async fn emptied(&self, patience: Duration) -> bool {
+        let all = u32::try_from(self.places_max).unwrap_or(u32::MAX);
+        tokio::time::timeout(patience, self.places.acquire_many(all)).await.is_ok()
+    }
+
+    /// A panic of another thread cannot leave the map half changed.
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

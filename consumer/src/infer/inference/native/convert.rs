@@ -1,0 +1,121 @@
+//! Between the domain's words and the engine's. The engine knows nothing of the wire contract, the contract nothing of tensors.
+
+use domain::{
+    answer::{Answer, Finish, TokenLogprob},
+    error::ApiError,
+    request::{Message, Prompt, Request},
+    usage::Usage,
+};
+use serde_json::{Map, Value};
+
+pub(super) fn request(request: Request) -> engine::Request {
+    let wish = request.generation;
+    engine::Request {
+        prompt: match request.prompt {
+            Prompt::Chat(messages) => engine::Prompt::Chat(messages.into_iter().map(message).collect()),
+            Prompt::Text(text) => engine::Prompt::Text(text),
+            Prompt::Tokens(ids) => engine::Prompt::Tokens(ids),
+        },
+        max_tokens: wish.max_tokens,
+        min_tokens: wish.min_tokens,
+        sampling: engine::Sampling {
+            temperature: wish.temperature,
+            top_p: wish.top_p,
+            top_k: wish.top_k,
+            min_p: wish.min_p,
+            seed: wish.seed,
+        },
+        stop: wish.stop,
+        stop_token_ids: wish.stop_token_ids,
+        ignore_eos: wish.ignore_eos,
+        logprobs: wish.logprobs,
+        template_arguments: wish.thinking.map(thinking).unwrap_or_default(),
+    }
+}
+
+fn message(message: Message) -> engine::Message {
+    engine::Message {
+        role: message.role.name().to_owned(),
+        content: Some(message.content),
+        reasoning_content: message.reasoning_content,
+        ..engine::Message::default()
+    }
+}
+
+/// Families spell the switch differently; a template reads the one that it knows.
+fn thinking(wanted: bool) -> Map<String, Value> {
+    ["enable_thinking", "thinking"].map(|name| (name.to_owned(), Value::Bool(wanted))).into_iter().collect()
+}
+
+/// A request that this model cannot run; trying again changes nothing.
+pub(super) fn refusal(refusal: engine::Refusal) -> ApiError {
+    let error = ApiError::invalid(refusal.code, refusal.message);
+    match refusal.param {
+        Some(param) => error.param(param),
+        None => error,
+    }
+}
+
+pub(super) fn outcome(outcome: Result<engine::Completion, engine::Failure>) -> Result<Answer, ApiError> {
+    outcome.map(answer).map_err(|failure| {
+        tracing::error!(code = failure.code, "the engine gave a request up: {failure}");
+        ApiError::server()
+    })
+}
+
+fn answer(completion: engine::Completion) -> Answer {
+    Answer {
+        text: completion.text,
+        reasoning: completion.reasoning,
+        finish: match completion.finish_reason {
+            engine::FinishReason::Stop => Finish::Stop,
+            engine::FinishReason::Length => Finish::Length,
+        },
+        usage: Usage {
+            prompt: completion.usage.prompt.into(),
+            cached: completion.usage.cached.into(),
+            completion: completion.usage.completion.into(),
+            reasoning: completion.usage.reasoning.into(),
+        },
+        prompt_token_ids: completion.prompt_token_ids,
+        token_ids: completion.token_ids,
+        logprobs: completion.logprobs.map(|tokens| tokens.into_iter().map(logprob).collect()),
+    }
+}
+
+fn logprob(token: engine::TokenLogprob) -> TokenLogprob {
+    TokenLogprob {
+        token: token.token,
+        bytes: token.bytes,
+        logprob: token.logprob,
+        top: token.top.into_iter().map(|other| (other.token, other.bytes, other.logprob)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::request::Endpoint;
+
+    #[test]
+    fn every_wish_reaches_the_engine() {
+        let body = br#"{"model":"m","messages":[{"role":"developer","content":"be short"},{"role":"user","content":"hi"}],
+            "max_completion_tokens":7,"min_tokens":2,"temperature":0.5,"top_p":0.9,"top_k":3,"min_p":0.1,"seed":11,"stop":"x",
+            "stop_token_ids":[4],"ignore_eos":true,"logprobs":true,"top_logprobs":2,"reasoning_effort":"none"}"#;
+        let engine = request(Request::parse(Endpoint::ChatCompletions, body).unwrap());
+        let engine::Prompt::Chat(messages) = engine.prompt else { panic!("not a chat") };
+        assert_eq!(messages.iter().map(|message| message.role.as_str()).collect::<Vec<_>>(), ["system", "user"]);
+        assert_eq!((engine.max_tokens, engine.min_tokens, engine.ignore_eos, engine.logprobs), (Some(7), 2, true, Some(2)));
+        assert_eq!((engine.sampling.temperature, engine.sampling.top_p, engine.sampling.top_k), (Some(0.5), Some(0.9), Some(3)));
+        assert_eq!((engine.sampling.min_p, engine.sampling.seed), (Some(0.1), Some(11)));
+        assert_eq!((engine.stop, engine.stop_token_ids), (vec!["x".to_owned()], vec![4]));
+        assert_eq!(engine.template_arguments["enable_thinking"], false);
+    }
+
+    #[test]
+    fn a_refusal_becomes_a_400_that_names_the_field() {
+        let refusal = engine::Refusal { code: "context_length_exceeded", param: Some("messages"), message: "too long".into() };
+        let error = super::refusal(refusal);
+        assert_eq!((error.status, error.code, error.param.as_deref()), (400, "context_length_exceeded", Some("messages")));
+    }
+}
