@@ -44,6 +44,7 @@ create table files (
 );
 -- Ids sort by time, so one index serves the newest-first and the oldest-first listing.
 create index files_listing on files (tenant_id, id) where deleted_at is null;
+create index files_to_collect on files (id) where collected_at is null and (deleted_at is not null or expires_at is not null);
 
 create table batches (
     id uuid primary key,

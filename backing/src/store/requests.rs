@@ -1,11 +1,9 @@
-//! Requests on their way: accepted, dispatched, claimed, given back. How they end is in `results.rs`.
+//! Single requests and what a request is. How requests travel is in `dispatch.rs` and `claims.rs`, how they end in `results.rs`.
 
 use super::*;
 use domain::{
-    answer::Outcome,
-    fairness::{Choice, Claimant},
-    id::{TenantId, WorkerId},
-    request::{Endpoint, Lane, State},
+    id::TenantId,
+    request::{Endpoint, State},
 };
 
 /// Where the body of a request stands.
@@ -49,82 +47,54 @@ pub struct SingleView {
     pub result: Option<(u16, Body)>,
 }
 
-/// A request that a worker now owns, under this epoch.
-#[derive(Clone, Debug)]
-pub struct Claimed {
-    pub id: RequestId,
-    pub epoch: i32,
-    pub tenant: TenantId,
-    pub batch: Option<BatchId>,
-    pub endpoint: Endpoint,
-    pub model: String,
-    pub body: Body,
-    pub attempts: u32,
-    pub traceparent: Option<String>,
-}
-
-/// Which dispatched requests go back to `queued`.
-#[derive(Clone, Debug)]
-pub enum Undelivered {
-    /// These were not confirmed by the broker.
-    These(Vec<RequestId>),
-    /// The queue of this model and lane was found missing, wedged or newly declared.
-    Lane { model: String, lane: Lane },
-    /// Nobody answered the doorbell for this many seconds.
-    Unanswered { seconds: f64 },
-}
-
 impl Store {
     /// Accepts a single request (lane `interactive`).
     pub async fn insert_single(&self, new: &NewSingle) -> Result<()> {
-        todo!("{new:?}")
+        let (body, key) = match &new.body {
+            Body::Inline(body) => (Some(body.as_str()), None),
+            Body::Object { key } | Body::Range { key, .. } => (None, Some(key.as_str())),
+        };
+        let mut tx = self.begin().await?;
+        let sql = "insert into requests (id, tenant_id, endpoint, model, cost, traceparent, state, deadline)
+            values ($1, $2, $3, $4, $5, $6, 'queued', later($7))";
+        let traceparent = new.traceparent.as_deref();
+        let values = args![new.id, new.tenant, new.endpoint.path(), &new.model, new.cost, traceparent, new.deadline_seconds];
+        tx.rows(sql, values).await?;
+        tx.rows("insert into request_bodies (request_id, body, key) values ($1, $2, $3)", args![new.id, body, key]).await?;
+        tx.tell(Change::Queued);
+        tx.commit().await
     }
 
     /// A single request of a tenant.
     pub async fn single(&self, tenant: TenantId, id: RequestId) -> Result<Option<SingleView>> {
-        todo!("{tenant} {id}")
+        let sql = "select r.id, r.endpoint, r.model, r.state, r.created_at, s.status, s.body, s.key
+            from requests r left join results s on s.request_id = r.id
+            where r.id = $1 and r.tenant_id = $2 and r.batch_id is null";
+        self.read_one(sql, args![id, tenant]).await?.as_ref().map(single).transpose()
     }
 
     /// Cancels a single request unless it has ended. True if it was cancelled by this call.
     pub async fn cancel_single(&self, tenant: TenantId, id: RequestId) -> Result<bool> {
-        todo!("{tenant} {id}")
+        let sql = "update requests set state = 'cancelled', ended_at = now()
+            where id = $1 and tenant_id = $2 and batch_id is null and state in ('queued', 'dispatched', 'running')
+            returning id";
+        let mut tx = self.begin().await?;
+        let cancelled = tx.row(sql, args![id, tenant]).await?.is_some();
+        if cancelled {
+            tx.tell(Change::Ended(id));
+        }
+        tx.commit().await?;
+        Ok(cancelled)
     }
+}
 
-    /// The (model, lane) pairs with queued work and a live worker: room is `2 × Σ slots` of those workers less what is dispatched.
-    pub async fn dispatchable(&self) -> Result<Vec<(String, Lane, usize)>> {
-        todo!()
-    }
-
-    /// The tenants with queued work for a model and lane (at most 256, the least served first), each with its `room` most urgent
-    /// requests: earliest deadline first, lines of a batch in file order so that neighbours stay together.
-    pub async fn claimants(&self, model: &str, lane: Lane, room: usize) -> Result<Vec<Claimant>> {
-        todo!("{model} {lane:?} {room}")
-    }
-
-    /// `queued → dispatched` and the tenants' counters in one transaction, fenced by the dispatcher's term. Returns what was
-    /// really marked, in the order of the choice, with trace parents.
-    pub async fn mark_dispatched(&self, choice: &Choice, term: Term) -> Result<Vec<(RequestId, Option<String>)>> {
-        todo!("{choice:?} {term:?}")
-    }
-
-    /// `dispatched → queued`; returns how many.
-    pub async fn return_dispatched(&self, which: &Undelivered) -> Result<u64> {
-        todo!("{which:?}")
-    }
-
-    /// `dispatched → running` under a new epoch, for those of `ids` that are dispatched. Claims nothing for a worker whose lease has
-    /// ended. Requests whose attempts are used up are failed here instead of claimed.
-    pub async fn claim(&self, worker: WorkerId, ids: &[RequestId]) -> Result<Vec<Claimed>> {
-        todo!("{worker} {ids:?}")
-    }
-
-    /// Gives claims back to `queued` without counting the attempt (drain).
-    pub async fn release(&self, worker: WorkerId, claims: &[(RequestId, i32)]) -> Result<u64> {
-        todo!("{worker} {claims:?} {:?}", None::<Outcome>)
-    }
-
-    /// Those of the held claims that are not this worker's any more (cancelled, expired, swept): stop computing them.
-    pub async fn lost_claims(&self, worker: WorkerId, held: &[(RequestId, i32)]) -> Result<Vec<RequestId>> {
-        todo!("{worker} {held:?}")
-    }
+fn single(row: &Row) -> Result<SingleView> {
+    Ok(SingleView {
+        id: row.id("id")?,
+        endpoint: row.named("endpoint", Endpoint::from_path)?,
+        model: row.get("model")?,
+        state: row.named("state", State::from_name)?,
+        created_at: row.time("created_at")?,
+        result: results::result(row)?,
+    })
 }
