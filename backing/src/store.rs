@@ -144,9 +144,7 @@ impl Store {
     /// What happens from now on, in this and in all other processes: ids only, possibly lossy, so every listener polls as well.
     pub fn changes(&self) -> Changes {
         if let Database::Postgres { options, .. } = &self.0.database {
-            self.0.listener.get_or_init(|| {
-                tokio::spawn(changes::forward(options.clone(), self.0.changes.clone())).abort_handle()
-            });
+            self.0.listener.get_or_init(|| tokio::spawn(changes::forward(options.clone(), self.0.changes.clone())).abort_handle());
         }
         Changes { receiver: self.0.changes.subscribe(), _inner: self.0.clone() }
     }

@@ -26,9 +26,15 @@ const TRUSTED: Duration = Duration::from_secs(5);
 
 /// The pools of one database.
 pub(super) enum Database {
-    Postgres { pool: PgPool, options: PgConnectOptions },
+    Postgres {
+        pool: PgPool,
+        options: PgConnectOptions,
+    },
     /// SQLite has one writer at a time: they queue for its connection here rather than for its lock there.
-    Sqlite { readers: SqlitePool, writer: SqlitePool },
+    Sqlite {
+        readers: SqlitePool,
+        writer: SqlitePool,
+    },
 }
 
 impl Database {

@@ -11,10 +11,7 @@ const TIME_FORMAT: &str = "'%Y-%m-%dT%H:%M:%f+00:00'";
 
 /// The statement in SQLite's words.
 pub(super) fn sqlite(sql: &str) -> String {
-    let mut sql = without_casts(sql);
-    for lock in [" for update of r skip locked", " for update skip locked", " for update", " for share", " for key share"] {
-        sql = sql.replace(lock, "");
-    }
+    let mut sql = without_locks(&without_casts(sql));
     sql = sql.replace("now()", &format!("strftime({TIME_FORMAT}, 'now')"));
     sql = with_calls(&sql, "later(", |seconds| format!("strftime({TIME_FORMAT}, 'now', ({seconds}) || ' seconds')"));
     sql = with_calls(&sql, "to_timestamp(", |unix| format!("strftime({TIME_FORMAT}, {unix}, 'unixepoch')"));
@@ -28,6 +25,15 @@ fn without_casts(sql: &str) -> String {
         plain.push_str(part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_'));
     }
     plain
+}
+
+/// A lock is the last thing in its selection.
+fn without_locks(sql: &str) -> String {
+    [" for update", " for share", " for key share"].iter().fold(sql.to_owned(), |sql, lock| {
+        let mut parts = sql.split(lock);
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |plain, part| plain + part.trim_start_matches(|c| c != ')'))
+    })
 }
 
 /// Replaces each call of a function, given with its opening parenthesis.
@@ -94,6 +100,9 @@ mod tests {
 
     #[test]
     fn locks_and_casts_go() {
-        assert_eq!(sqlite("select sum(a)::bigint, $1::jsonb from t limit $2 for update skip locked"), "select sum(a), $1 from t limit $2");
+        assert_eq!(
+            sqlite("with a as (select sum(b)::bigint, $1::jsonb from t for update of t skip locked) select c from a for key share"),
+            "with a as (select sum(b), $1 from t) select c from a"
+        );
     }
 }

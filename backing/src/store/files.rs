@@ -92,16 +92,8 @@ impl transaction::Transaction {
     pub(super) async fn insert_file(&mut self, file: &File) -> Result<()> {
         let sql = "insert into files (id, tenant_id, purpose, filename, bytes, key, created_at, expires_at)
             values ($1, $2, $3, $4, $5, $6, to_timestamp($7), to_timestamp($8))";
-        let values = args![
-            file.id,
-            file.tenant,
-            file.purpose.name(),
-            &file.filename,
-            file.bytes,
-            &file.key,
-            file.created_at,
-            file.expires_at
-        ];
+        let values =
+            args![file.id, file.tenant, file.purpose.name(), &file.filename, file.bytes, &file.key, file.created_at, file.expires_at];
         self.rows(sql, values).await?;
         Ok(())
     }

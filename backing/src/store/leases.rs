@@ -4,7 +4,7 @@ use super::*;
 use uuid::Uuid;
 
 /// The duty of choosing what enters the queue; `mark_dispatched` is fenced by its term.
-pub const DISPATCHER: &str = "dispatcher";
+pub const DISPATCHER: &str = "dispatch";
 
 /// Proof of leadership; every write of the leader names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -58,9 +58,13 @@ impl Store {
         .await
     }
 
-    /// Those of the given single requests that have ended, with or without a result: the safety net of those who wait for them.
+    /// Those of the given single requests that have ended, with or without a result (or are gone): the safety net of those who wait.
     pub async fn ended_singles(&self, ids: &[RequestId]) -> Result<Vec<RequestId>> {
-        todo!("{ids:?}")
+        let sql = "select given.id from json_to_recordset($1::json) as given(id uuid)
+                left join requests r on r.id = given.id and r.state in ('queued', 'dispatched', 'running')
+            where r.id is null";
+        let ids = value::ids(ids.iter().map(|id| id.uuid()))?;
+        self.read(sql, args![ids]).await?.iter().map(|row| row.id("id")).collect()
     }
 
     /// Deletes ended single requests older than `seconds` with bodies and results, at most `limit`; returns the object keys to remove.
@@ -220,17 +224,8 @@ impl Transaction {
                 where id = $1
                 returning succeeded + failed + cancelled + expired = total as is_last";
             let Tally { succeeded, failed, cancelled, expired, usage } = tally;
-            let counters = args![
-                batch,
-                succeeded,
-                failed,
-                cancelled,
-                expired,
-                usage.prompt,
-                usage.cached,
-                usage.completion,
-                usage.reasoning
-            ];
+            let counters =
+                args![batch, succeeded, failed, cancelled, expired, usage.prompt, usage.cached, usage.completion, usage.reasoning];
             let row = self.row(sql, counters).await?.ok_or_else(|| Error::Corrupt(format!("{batch} vanished")))?;
             if row.get("is_last")? {
                 // An overdue or cancelled batch is assembled from the state in which it is.

@@ -1,0 +1,3 @@
+//! The contracts of the three ports: the same tests over both sides of each.
+
+mod store;
