@@ -46,7 +46,7 @@ async fn a_stranger_finds_nothing_of_another_tenant() {
     let (key, _) = key_of(&app, "stranger", 2).await;
     let key = key.reveal();
     for path in [format!("/v1/files/{file}"), format!("/v1/files/{file}/content"), format!("/v1/batches/{batch}"), request] {
-        assert_eq!(app.get(&path).await.status().is_success(), true, "{path}");
+        assert!(app.get(&path).await.status().is_success(), "{path}");
         assert_eq!(with_key(&app, key, &path).await.status(), 404, "{path}");
     }
     for (method, path) in [(Method::DELETE, format!("/v1/files/{file}")), (Method::POST, format!("/v1/batches/{batch}/cancel"))] {
