@@ -24,28 +24,24 @@ const UNANSWERED_SECONDS: f64 = 60.0;
 const UNANSWERED_CHECK: Duration = Duration::from_secs(5);
 /// While signs of new work keep coming, there is one round in so long.
 const SWARM: Duration = Duration::from_millis(10);
+/// How long a dispatcher counts as busy after it rang, and how long it then rests at most.
+const BUSY: Duration = Duration::from_secs(5);
+const BUSY_REST: Duration = Duration::from_millis(100);
+const IDLE_REST: Duration = Duration::from_secs(1);
+/// Rest after the broker or the store refused.
+const REFUSED_REST: Duration = Duration::from_millis(500);
 /// Doorbells in one call to the broker.
 const DOORBELLS_AT_ONCE: usize = 1024;
 
-/// What a step found, and so how long to rest before the next one.
+/// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Doorbells were rung; there may be room for more.
+    /// So many doorbells were rung; there may be room for more.
     Rang(usize),
-    /// There is work, but no room for it, or the broker does not take doorbells.
-    Full,
-    /// Nothing to do, or somebody else leads.
+    /// The broker took none of the doorbells.
+    Refused,
+    /// There is no work, no room for it, or somebody else leads.
     Idle,
-}
-
-impl Step {
-    const fn rest(self) -> Duration {
-        match self {
-            Self::Rang(_) => SWARM,
-            Self::Full => Duration::from_millis(100),
-            Self::Idle => Duration::from_secs(1),
-        }
-    }
 }
 
 /// Dispatches until the shutdown, then lets another process lead.
@@ -53,18 +49,33 @@ pub(crate) async fn run(backing: Backing, shutdown: &Shutdown) {
     let mut changes = backing.store.changes();
     let mut lost_lanes = backing.queue.lost_lanes();
     let mut dispatcher = Dispatcher::new(backing);
+    let mut rang_at = None;
     while !shutdown.is_cancelled() {
         let step = dispatcher.dispatch_once().await.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot dispatch");
-            Step::Idle
+            Step::Refused
         });
+        if matches!(step, Step::Rang(_)) {
+            rang_at = Some(Instant::now());
+        }
         tokio::select! {
-            _ = pause(shutdown, step.rest()) => {}
-            () = new_work(&mut changes), if !matches!(step, Step::Rang(_)) => {}
+            _ = pause(shutdown, rest_after(step, rang_at)) => {}
+            // After a refusal, what it gave back to the backlog would count as new work.
+            () = new_work(&mut changes), if step == Step::Idle => {}
             lost = next_lost(&mut lost_lanes) => dispatcher.take_back(lost).await,
         }
     }
     dispatcher.resign().await;
+}
+
+/// How long to rest unless something happens: the window drains without a sign from every worker, so a busy dispatcher looks often.
+fn rest_after(step: Step, rang_at: Option<Instant>) -> Duration {
+    match step {
+        Step::Rang(_) => SWARM,
+        Step::Refused => REFUSED_REST.mul_f64(rand::random_range(0.8..1.2)),
+        Step::Idle if rang_at.is_some_and(|at| at.elapsed() < BUSY) => BUSY_REST,
+        Step::Idle => IDLE_REST,
+    }
 }
 
 /// Waits for a sign of new work or new room. Signs come in swarms, so it lets a swarm gather first.
@@ -103,18 +114,20 @@ impl Dispatcher {
         let Some(term) = self.lead().await? else { return Ok(Step::Idle) };
         self.take_back_unanswered().await?;
         let lanes = self.backing.store.dispatchable().await?;
-        if lanes.is_empty() {
-            return Ok(Step::Idle);
-        }
-        let rounds = lanes.into_iter().filter(|(_, _, room)| *room > 0).map(|(model, lane, room)| {
+        let rounds = lanes.into_iter().map(|(model, lane, room)| {
             let floor = self.floors.get(&(model.clone(), lane)).copied();
             fill(&self.backing, term, model, lane, room, floor)
         });
         // The lanes are filled side by side: one wedged queue must not hold up the others.
         let filled = futures::future::try_join_all(rounds).await?;
-        let rang = filled.iter().map(|filled| filled.rang).sum();
+        let rang: usize = filled.iter().map(|filled| filled.rang).sum();
+        let refused = filled.iter().any(|filled| filled.refused);
         self.floors.extend(filled.into_iter().map(|filled| ((filled.model, filled.lane), filled.floor)));
-        Ok(if rang > 0 { Step::Rang(rang) } else { Step::Full })
+        Ok(match rang {
+            0 if refused => Step::Refused,
+            0 => Step::Idle,
+            rang => Step::Rang(rang),
+        })
     }
 
     /// Takes or extends the lease.
@@ -170,6 +183,7 @@ struct Filled {
     lane: Lane,
     floor: f64,
     rang: usize,
+    refused: bool,
 }
 
 /// Chooses, marks, publishes. A crash between the last two leaves doorbells that nobody answers, which are rung again.
@@ -186,11 +200,12 @@ async fn fill(backing: &Backing, term: Term, model: String, lane: Lane, room: us
     let unconfirmed: Vec<RequestId> = ids.iter().filter(|_| !confirmed.next().unwrap_or(false)).copied().collect();
     let rang = ids.len() - unconfirmed.len();
     metrics::counter!("millrace_doorbells_total", "lane" => lane.name()).increment(rang as u64);
-    if !unconfirmed.is_empty() {
+    let refused = !unconfirmed.is_empty();
+    if refused {
         tracing::warn!(model, lane = lane.name(), doorbells = unconfirmed.len(), "the broker did not take doorbells");
         take_back(backing, "unconfirmed", &Undelivered::These(unconfirmed)).await?;
     }
-    Ok(Filled { model, lane, floor: choice.floor, rang })
+    Ok(Filled { model, lane, floor: choice.floor, rang, refused })
 }
 
 async fn take_back(backing: &Backing, why: &'static str, which: &Undelivered) -> Result<()> {

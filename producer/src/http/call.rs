@@ -58,7 +58,7 @@ pub(super) async fn answer(mut request: Request, next: Next) -> Response {
 fn measure(method: &'static str, route: String, status: u16, began: Instant) {
     let labels = [("method", method.to_owned()), ("route", route), ("status", status.to_string())];
     metrics::counter!("millrace_http_requests_total", &labels).increment(1);
-    metrics::histogram!("millrace_http_request_duration_seconds", &labels[..2]).record(began.elapsed().as_secs_f64());
+    metrics::histogram!("millrace_http_request_seconds", &labels[..2]).record(began.elapsed().as_secs_f64());
 }
 
 /// Methods are a client's choice; labels are not.

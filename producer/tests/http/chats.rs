@@ -92,8 +92,9 @@ async fn a_late_fault_drops_the_connection() {
 #[tokio::test]
 async fn a_wait_over_the_limit_drops_the_connection() {
     let app = App::start_with(|settings| settings.wait_max = Duration::from_millis(20)).await;
-    let response = app.post(CHATS, &chat()).await;
-    assert!(response.text().await.is_err());
+    let call = app.call(Method::POST, CHATS).json(&chat());
+    let answer = async { call.send().await?.text().await };
+    assert!(answer.await.is_err(), "a broken answer looks whole");
 }
 
 #[tokio::test]
@@ -167,13 +168,13 @@ async fn a_large_body_is_an_object_and_the_trace_of_the_caller_goes_on() {
 }
 
 #[tokio::test]
-async fn three_hundred_calls_wait_at_once_and_all_are_answered() {
+async fn a_hundred_calls_wait_at_once_and_all_are_answered() {
     let app = impatient().await;
     let mut worker = app.worker().await;
     let body = chat();
-    let calls = futures::future::join_all((0..300).map(|_| app.post(CHATS, &body)));
+    let calls = futures::future::join_all((0..100).map(|_| app.post(CHATS, &body)));
     let answering = async {
-        for _ in 0..300 {
+        for _ in 0..100 {
             let claimed = worker.claim().await;
             worker.answer(&claimed, "yes").await;
         }

@@ -1,4 +1,4 @@
-//! The HTTP API on the embedded backing: real store, real queue, real files, and a stand-in for the worker.
+//! The producer on the embedded backing: real store, real queue, real files, and a stand-in for the worker.
 #![expect(clippy::unwrap_used, reason = "in a test a surprise is a failure")]
 
 mod app;
@@ -6,5 +6,6 @@ mod app;
 mod auth;
 mod batches;
 mod chats;
+mod dispatch;
 mod errors;
 mod files;
