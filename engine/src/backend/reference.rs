@@ -6,6 +6,8 @@ mod matrix;
 mod pool;
 mod vector;
 
+use std::ops::Range;
+
 use crate::backend::{Backend, Expert, LayerCache, Norm};
 use crate::batch::Batch;
 use crate::config::MoeConfig;
@@ -55,8 +57,8 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    fn entry(&self, layer: usize, slot: usize) -> &[f32] {
-        &self.layers[layer][slot * self.width..][..self.width]
+    fn entries(&self, layer: usize, slots: Range<usize>) -> &[f32] {
+        &self.layers[layer][slots.start * self.width..slots.end * self.width]
     }
 
     fn entry_mut(&mut self, layer: usize, slot: usize) -> &mut [f32] {
@@ -174,7 +176,7 @@ impl Backend for Reference {
         let positions: usize = batch.rows.iter().map(|row| row.position + 1).sum();
         let tasks = batch.rows.iter().enumerate().zip(out.data.chunks_exact_mut(out.width));
         self.pool.split(positions * queries.width, tasks, |((index, row), out)| {
-            let context = attention::Context { cache, layer, batch, row: *row };
+            let context = attention::Context::of(*row, batch, cache, layer);
             attention::attend(self.width, queries.row(index), &context, scale, out);
         });
     }

@@ -2,37 +2,31 @@
 //! serves all heads, in prefill and in decode alike.
 
 use crate::backend::reference::Cache;
-use crate::backend::reference::matrix::{self, Matrix, Strided};
-use crate::backend::reference::vector::{Width, dots, exp, for_every_width};
+use crate::backend::reference::matrix::{self, LANES, Lanes, Matrix, Strided};
+use crate::backend::reference::vector::{Width, exp, for_every_width};
 use crate::batch::{Batch, Row};
 use crate::model::rope::Rotation;
 
-/// Channels of a weighted sum that stay in registers.
-const BLOCK: usize = 32;
+/// Heads whose weighted sums stay in registers together.
+const HEADS: usize = 4;
 
-/// What one row may look at.
+/// The cached entries that one row may look at, in the order of their positions: one slice for each page.
 pub(super) struct Context<'a> {
-    pub(super) cache: &'a Cache,
-    pub(super) layer: usize,
-    pub(super) batch: &'a Batch,
-    pub(super) row: Row,
+    pub(super) pages: Vec<&'a [f32]>,
+    /// Numbers in an entry.
+    pub(super) entry: usize,
 }
 
-impl Context<'_> {
-    /// The cached entries, in the order of their positions.
-    fn entries(&self) -> impl Iterator<Item = &[f32]> {
-        let slots = self.batch.context(self.row).flatten();
-        slots.map(|slot| self.cache.entry(self.layer, slot))
-    }
-
-    fn length(&self) -> usize {
-        self.row.position + 1
+impl<'a> Context<'a> {
+    pub(super) fn of(row: Row, batch: &Batch, cache: &'a Cache, layer: usize) -> Context<'a> {
+        let pages = batch.context(row).map(|slots| cache.entries(layer, slots));
+        Context { pages: pages.collect(), entry: cache.width }
     }
 }
 
 /// The first part of every head's query, `q_nope W_UK`; `out` comes zeroed.
 pub(super) fn absorb_queries(width: Width, q: Strided, key_up: &[Matrix], out: &mut [f32]) {
-    let out_width = out.len() / q.rows;
+    let out_width = out.len() / q.count;
     let (in_head, out_head) = (q.stride / key_up.len(), out_width / key_up.len());
     for (head, matrix) in key_up.iter().enumerate() {
         matrix::multiply_add(width, q.skip(head * in_head), matrix.all(), &mut out[head * out_head..], out_width);
@@ -50,55 +44,104 @@ pub(super) fn rotate_queries(q: &[f32], key_up: &[Matrix], rotation: Rotation, o
 
 for_every_width! {
     /// Softmax-weighted latents of the context, for each head of one row.
-    fn attend(queries: &[f32], context: &Context, scale: f32, out: &mut [f32]) = attend_body
+    fn attend(queries: &[f32], context: &Context, scale: f32, out: &mut [f32]) =
+        attend_body::<1>, attend_body::<4>, attend_body::<4>
 }
 
 #[inline(always)]
-fn attend_body(queries: &[f32], context: &Context, scale: f32, out: &mut [f32]) {
-    let entry = context.cache.width;
-    let latent = out.len() / (queries.len() / entry);
-    let mut weights = vec![0.0; context.length()];
-    for (query, out) in queries.chunks_exact(entry).zip(out.chunks_exact_mut(latent)) {
-        for (weight, entry) in weights.iter_mut().zip(context.entries()) {
-            let [score] = dots([query], entry);
-            *weight = score * scale;
-        }
-        softmax(&mut weights);
-        weighted_sum(&weights, context, out);
-    }
-}
-
-#[inline(always)]
-fn softmax(scores: &mut [f32]) {
-    let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    for score in scores.iter_mut() {
-        *score = exp(*score - highest);
-    }
-    let total: f32 = scores.iter().sum();
-    for score in scores.iter_mut() {
-        *score /= total;
-    }
-}
-
-/// `out = sum of weight * entry` over the first channels of the entries.
-#[inline(always)]
-fn weighted_sum(weights: &[f32], context: &Context, out: &mut [f32]) {
-    let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
-    for (index, out) in blocks.iter_mut().enumerate() {
-        let mut sums = [0.0; BLOCK];
-        for (weight, entry) in weights.iter().zip(context.entries()) {
-            let values = &entry[index * BLOCK..][..BLOCK];
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum += weight * value;
+fn attend_body<const TILE: usize>(queries: &[f32], context: &Context, scale: f32, out: &mut [f32]) {
+    let latent = out.len() / (queries.len() / context.entry);
+    let (mut panel, mut scores, mut weights) = (vec![[0.0; LANES]; context.entry], Vec::new(), Vec::new());
+    for (queries, out) in queries.chunks(LANES * context.entry).zip(out.chunks_mut(LANES * latent)) {
+        // With the channels of all heads side by side, scores are the product of the entries with a matrix.
+        for (head, query) in queries.chunks_exact(context.entry).enumerate() {
+            for (lanes, channel) in panel.iter_mut().zip(query) {
+                lanes[head] = channel * scale;
             }
         }
-        *out = sums;
-    }
-    rest.fill(0.0);
-    let first = blocks.len() * BLOCK;
-    for (weight, entry) in weights.iter().zip(context.entries()) {
-        for (sum, value) in rest.iter_mut().zip(&entry[first..]) {
-            *sum += weight * value;
+        score::<TILE>(context, &panel, &mut scores);
+        softmax(&mut scores);
+        weights.clear();
+        for head in 0..out.len() / latent {
+            weights.extend(scores.iter().map(|lanes| lanes[head]));
         }
+        weigh(Strided::packed(&weights, scores.len()), context, out);
+    }
+}
+
+/// The product of every entry with every query, position by position.
+#[inline(always)]
+fn score<const TILE: usize>(context: &Context, queries: &[Lanes], scores: &mut Vec<Lanes>) {
+    scores.clear();
+    for page in &context.pages {
+        let entries = Strided::packed(page, context.entry);
+        let tiled = entries.count - entries.count % TILE;
+        for first in (0..tiled).step_by(TILE) {
+            scores.extend_from_slice(&matrix::tile([[0.0; LANES]; TILE], entries.rows(first), queries.iter()));
+        }
+        for first in tiled..entries.count {
+            scores.extend_from_slice(&matrix::tile([[0.0; LANES]; 1], entries.rows(first), queries.iter()));
+        }
+    }
+}
+
+/// Softmax over the positions, for all heads at once.
+#[inline(always)]
+fn softmax(scores: &mut [Lanes]) {
+    let mut highest = [f32::NEG_INFINITY; LANES];
+    for score in scores.iter() {
+        for (highest, score) in highest.iter_mut().zip(score) {
+            *highest = highest.max(*score);
+        }
+    }
+    let mut totals = [0.0; LANES];
+    for score in scores.iter_mut() {
+        for lane in 0..LANES {
+            score[lane] = exp(score[lane] - highest[lane]);
+            totals[lane] += score[lane];
+        }
+    }
+    for score in scores.iter_mut() {
+        for (score, total) in score.iter_mut().zip(&totals) {
+            *score /= total;
+        }
+    }
+}
+
+/// For each head the sum of weight times entry, over the first channels of the entries.
+#[inline(always)]
+fn weigh(weights: Strided, context: &Context, out: &mut [f32]) {
+    let latent = out.len() / weights.count;
+    let blocked = latent - latent % LANES;
+    let summed = weights.count - weights.count % HEADS;
+    for channel in (0..blocked).step_by(LANES) {
+        for head in (0..summed).step_by(HEADS) {
+            weigh_block::<HEADS, LANES>(weights, head, context, channel, out);
+        }
+        for head in summed..weights.count {
+            weigh_block::<1, LANES>(weights, head, context, channel, out);
+        }
+    }
+    for channel in blocked..latent {
+        for head in 0..weights.count {
+            weigh_block::<1, 1>(weights, head, context, channel, out);
+        }
+    }
+}
+
+/// The same for some neighbouring heads and channels, in registers.
+#[inline(always)]
+fn weigh_block<const N: usize, const WIDTH: usize>(weights: Strided, head: usize, context: &Context, channel: usize, out: &mut [f32]) {
+    let latent = out.len() / weights.count;
+    let mut sums = [[0.0; WIDTH]; N];
+    let mut position = 0;
+    for page in &context.pages {
+        let values = page.chunks_exact(context.entry).map(|entry| entry[channel..].first_chunk().unwrap_or(&[0.0; WIDTH]));
+        let entries = values.len();
+        sums = matrix::tile(sums, weights.skip(position).rows(head), values);
+        position += entries;
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        out[(head + row) * latent + channel..][..WIDTH].copy_from_slice(sums);
     }
 }

@@ -105,9 +105,9 @@ pub(super) fn run(pool: &Pool, width: Width, x: &Rows, routes: &Routes, experts:
 fn feed_forward(width: Width, expert: &Expert<Reference>, x: &[f32], out: &mut [f32]) {
     let Expert { gate_up, down } = expert;
     let x = Strided::packed(x, gate_up.inputs());
-    let mut raised = vec![0.0; x.rows * gate_up.outputs()];
+    let mut raised = vec![0.0; x.count * gate_up.outputs()];
     matrix::multiply_add(width, x, gate_up.all(), &mut raised, gate_up.outputs());
-    let mut gated = vec![0.0; x.rows * down.inputs()];
+    let mut gated = vec![0.0; x.count * down.inputs()];
     for (raised, gated) in raised.chunks_exact(gate_up.outputs()).zip(gated.chunks_exact_mut(down.inputs())) {
         vector::swiglu(width, raised, gated);
     }

@@ -3,7 +3,13 @@
 use crate::backend::reference::vector::{Width, for_every_width};
 
 /// Output channels side by side in a panel.
-pub(super) const LANES: usize = 32;
+pub(super) const LANES: usize = 16;
+
+/// Panels that a single row takes at once.
+const PANELS: usize = 4;
+
+/// One number for each channel of a panel, or for each of as many heads.
+pub(super) type Lanes = [f32; LANES];
 
 /// `[outputs / LANES][inputs][LANES]`, the last panel filled up with zeros. A product walks a panel from end to end.
 pub(crate) struct Matrix {
@@ -23,7 +29,7 @@ pub(super) struct Columns<'a> {
 /// Rows that lie `stride` numbers apart.
 #[derive(Clone, Copy)]
 pub(super) struct Strided<'a> {
-    pub(super) rows: usize,
+    pub(super) count: usize,
     pub(super) stride: usize,
     pub(super) data: &'a [f32],
 }
@@ -31,7 +37,16 @@ pub(super) struct Strided<'a> {
 impl<'a> Strided<'a> {
     /// Rows that touch.
     pub(super) fn packed(data: &'a [f32], width: usize) -> Strided<'a> {
-        Strided { rows: data.len() / width, stride: width, data }
+        Strided { count: data.len() / width, stride: width, data }
+    }
+
+    /// Some neighbouring rows, and what follows them.
+    #[inline(always)]
+    pub(super) fn rows<const N: usize>(&self, first: usize) -> [&'a [f32]; N] {
+        std::array::from_fn(
+            #[inline(always)]
+            |row| &self.data[(first + row) * self.stride..],
+        )
     }
 
     /// The same rows without their first numbers.
@@ -95,33 +110,39 @@ for_every_width! {
     /// `out += x W^T`. Every output is the plain sum over its inputs in their order, so neither the number of rows nor
     /// the way they are tiled shows in the result.
     fn multiply_add(x: Strided, columns: Columns, out: &mut [f32], out_stride: usize) =
-        multiply_add_body::<1>, multiply_add_body::<2>, multiply_add_body::<8>
+        multiply_add_body::<1>, multiply_add_body::<2>, multiply_add_body::<4>
 }
 
 #[inline(always)]
 fn multiply_add_body<const TILE: usize>(x: Strided, columns: Columns, out: &mut [f32], out_stride: usize) {
-    let tiled = x.rows - x.rows % TILE;
-    for (index, panel) in columns.panels.chunks_exact(LANES * columns.inputs).enumerate() {
-        let first = index * LANES;
-        let lanes = LANES.min(columns.outputs - first);
+    let tiled = x.count - x.count % TILE;
+    let (weights, _) = columns.panels.as_chunks::<LANES>();
+    for (index, panel) in weights.chunks_exact(columns.inputs).enumerate() {
         for row in (0..tiled).step_by(TILE) {
-            let sums = tile::<TILE>(x, row, panel);
-            add(&sums, lanes, &mut out[row * out_stride + first..], out_stride);
+            let sums = tile([[0.0; LANES]; TILE], x.rows(row), panel.iter());
+            add(&sums, columns.outputs - index * LANES, &mut out[row * out_stride + index * LANES..], out_stride);
         }
-        for row in tiled..x.rows {
-            let sums = tile::<1>(x, row, panel);
-            add(&sums, lanes, &mut out[row * out_stride + first..], out_stride);
+    }
+    for row in tiled..x.count {
+        let [x] = x.rows(row);
+        let out = &mut out[row * out_stride..];
+        for (index, panels) in weights.chunks(PANELS * columns.inputs).enumerate() {
+            let first = index * PANELS * LANES;
+            multiply_add_row(x, panels, columns.inputs, &mut out[first..columns.outputs.min(first + PANELS * LANES)]);
         }
     }
 }
 
-/// The products of some rows with one panel, in registers.
+/// Adds the products of some rows with one panel to sums in registers.
 #[inline(always)]
-fn tile<const TILE: usize>(x: Strided, first_row: usize, panel: &[f32]) -> [[f32; LANES]; TILE] {
-    let (panel, _) = panel.as_chunks::<LANES>();
-    let rows: [&[f32]; TILE] = std::array::from_fn(|row| &x.data[(first_row + row) * x.stride..][..panel.len()]);
-    let mut sums = [[0.0; LANES]; TILE];
-    for (input, weights) in panel.iter().enumerate() {
+pub(super) fn tile<'a, const TILE: usize, const WIDTH: usize>(
+    mut sums: [[f32; WIDTH]; TILE],
+    rows: [&[f32]; TILE],
+    panel: impl ExactSizeIterator<Item = &'a [f32; WIDTH]>,
+) -> [[f32; WIDTH]; TILE] {
+    let inputs = panel.len();
+    let rows = rows.map(|row| &row[..inputs]);
+    for (input, weights) in panel.enumerate() {
         for (sums, row) in sums.iter_mut().zip(&rows) {
             let x = row[input];
             for (sum, weight) in sums.iter_mut().zip(weights) {
@@ -132,10 +153,36 @@ fn tile<const TILE: usize>(x: Strided, first_row: usize, panel: &[f32]) -> [[f32
     sums
 }
 
+/// One row with several panels at once, so that no sum waits for the one before.
 #[inline(always)]
-fn add(sums: &[[f32; LANES]], lanes: usize, out: &mut [f32], out_stride: usize) {
+fn multiply_add_row(x: &[f32], panels: &[Lanes], inputs: usize, out: &mut [f32]) {
+    if panels.len() < PANELS * inputs {
+        for (panel, out) in panels.chunks_exact(inputs).zip(out.chunks_mut(LANES)) {
+            let sums = tile([[0.0; LANES]], [x], panel.iter());
+            add(&sums, out.len(), out, LANES);
+        }
+        return;
+    }
+    let x = &x[..inputs];
+    let panels: [&[Lanes]; PANELS] = std::array::from_fn(|index| &panels[index * inputs..][..inputs]);
+    let mut sums = [[0.0; LANES]; PANELS];
+    for (input, x) in x.iter().enumerate() {
+        for (sums, panel) in sums.iter_mut().zip(&panels) {
+            for (sum, weight) in sums.iter_mut().zip(&panel[input]) {
+                *sum += x * weight;
+            }
+        }
+    }
+    for (sums, out) in sums.iter().zip(out.chunks_mut(LANES)) {
+        add(&[*sums], out.len(), out, LANES);
+    }
+}
+
+/// Adds sums to their places; the last panel has fewer outputs than lanes.
+#[inline(always)]
+fn add(sums: &[Lanes], outputs: usize, out: &mut [f32], out_stride: usize) {
     for (row, sums) in sums.iter().enumerate() {
-        for (out, sum) in out[row * out_stride..][..lanes].iter_mut().zip(sums) {
+        for (out, sum) in out[row * out_stride..][..outputs.min(LANES)].iter_mut().zip(sums) {
             *out += sum;
         }
     }

@@ -1,7 +1,7 @@
 //! Arithmetic on single rows, compiled once for each vector width. There is no fused multiply-add and every sum has a
 //! fixed shape, so all widths give the same bits.
 
-/// Partial sums a dot product keeps, whatever the registers hold.
+/// Partial sums that a sum over a row keeps, whatever the registers hold.
 const LANES: usize = 16;
 
 /// The vector registers of this machine.
@@ -71,8 +71,7 @@ for_every_width! {
 
 #[inline(always)]
 fn rms_norm_body(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
-    let [squares] = dots([x], x);
-    let scale = 1.0 / (squares / x.len() as f32 + epsilon).sqrt();
+    let scale = 1.0 / (sum_of_squares(x) / x.len() as f32 + epsilon).sqrt();
     for ((x, weight), out) in x.iter().zip(weight).zip(out) {
         *out = x * scale * weight;
     }
@@ -114,26 +113,20 @@ pub(crate) fn exp(x: f32) -> f32 {
     fraction * power
 }
 
-/// The dot products of several vectors with one. Sixteen partial sums, added in pairs at the end.
+/// The sum of all squares: sixteen partial sums, added in pairs at the end.
 #[inline(always)]
-pub(super) fn dots<const N: usize>(vectors: [&[f32]; N], with: &[f32]) -> [f32; N] {
-    let mut sums = [[0.0; LANES]; N];
-    let whole = with.len() - with.len() % LANES;
-    for start in (0..whole).step_by(LANES) {
-        let with = &with[start..start + LANES];
-        for (sums, vector) in sums.iter_mut().zip(&vectors) {
-            let vector = &vector[start..start + LANES];
-            for lane in 0..LANES {
-                sums[lane] += vector[lane] * with[lane];
-            }
+fn sum_of_squares(x: &[f32]) -> f32 {
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for chunk in chunks {
+        for (sum, x) in sums.iter_mut().zip(chunk) {
+            *sum += x * x;
         }
     }
-    for (sums, vector) in sums.iter_mut().zip(&vectors) {
-        for (lane, index) in (whole..with.len()).enumerate() {
-            sums[lane] += vector[index] * with[index];
-        }
+    for (sum, x) in sums.iter_mut().zip(rest) {
+        *sum += x * x;
     }
-    sums.map(add_in_pairs)
+    add_in_pairs(sums)
 }
 
 #[inline(always)]
