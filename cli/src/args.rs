@@ -1,0 +1,122 @@
+//! Flags that several commands share, and the settings that follow from them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use backing::Config;
+use clap::{Args, ValueEnum};
+
+/// Where the backing services are.
+#[derive(Args, Clone)]
+pub struct Services {
+    /// `postgres://…`, or `sqlite:PATH`.
+    #[arg(long, env = "MILLRACE_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: String,
+    /// `amqp://…` or `amqps://…`.
+    #[arg(long, env = "MILLRACE_AMQP_URL", hide_env_values = true, value_name = "URL")]
+    pub amqp_url: String,
+    /// `s3://bucket/prefix?endpoint=…`, or `file:///PATH`. Credentials come from the usual AWS variables.
+    #[arg(long, env = "MILLRACE_OBJECTS_URL", hide_env_values = true, value_name = "URL")]
+    pub objects_url: String,
+    /// What queue names start with: set it where several installations share a broker.
+    #[arg(long, env = "MILLRACE_QUEUE_PREFIX", default_value = "millrace", value_name = "NAME")]
+    pub queue_prefix: String,
+}
+
+impl Services {
+    /// The same as the backing crate wants it.
+    pub fn config(&self) -> Config {
+        Config {
+            database_url: self.database_url.clone(),
+            amqp_url: self.amqp_url.clone(),
+            objects_url: self.objects_url.clone(),
+            queue_prefix: self.queue_prefix.clone(),
+        }
+    }
+}
+
+/// The database alone: a URL, or the state folder of `serve`.
+#[derive(Args, Clone)]
+#[group(required = true, multiple = false)]
+pub struct Database {
+    /// `postgres://…`, or `sqlite:PATH`.
+    #[arg(long, env = "MILLRACE_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// State folder of an embedded server.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+impl Database {
+    /// Opens it and brings it to this version.
+    pub async fn open(&self) -> anyhow::Result<backing::store::Store> {
+        let url = match (&self.database_url, &self.state) {
+            (Some(url), _) => url.clone(),
+            (None, Some(state)) => {
+                std::fs::create_dir_all(state).with_context(|| format!("cannot create `{}`", state.display()))?;
+                Config::embedded(state).database_url
+            }
+            (None, None) => bail!("either --database-url or --state is needed"),
+        };
+        let store = backing::store::Store::open(&url).await?;
+        store.migrate().await?;
+        Ok(store)
+    }
+}
+
+/// Which model is run, and how.
+#[derive(Args, Clone)]
+pub struct ModelFlags {
+    /// Model folder in Hugging Face's layout; its name is the served name. Default: the embedded millrace-nano.
+    #[arg(long, env = "MILLRACE_MODEL", value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// `native` runs the model; `null` answers a fixed text, for load tests.
+    #[arg(long, value_enum, default_value_t = EngineChoice::Native)]
+    pub engine: EngineChoice,
+    /// Tokens per second and worker of `--engine null`; without it, it answers at once.
+    #[arg(long, value_name = "N")]
+    pub null_tokens_per_s: Option<f32>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
+    /// Number format of weights and arithmetic.
+    #[arg(long, value_enum, default_value_t = DtypeChoice::Auto)]
+    pub dtype: DtypeChoice,
+    /// Requests that run at once.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub slots: u32,
+    /// Threads of the CPU engine; default: one a core.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// Values of `--engine`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineChoice {
+    Native,
+    Null,
+}
+
+/// Values of `--device`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceChoice {
+    Auto,
+    Cpu,
+    Cuda,
+}
+
+/// Values of `--dtype`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DtypeChoice {
+    Auto,
+    F32,
+    Bf16,
+    Int8,
+}
+
+/// The name under which a model folder is served.
+pub fn served_name(model: Option<&Path>) -> anyhow::Result<String> {
+    let Some(folder) = model else { return Ok(crate::nano::NAME.to_owned()) };
+    let folder = folder.canonicalize().with_context(|| format!("cannot open the model folder `{}`", folder.display()))?;
+    folder.file_name().and_then(|name| name.to_str()).map(str::to_owned).with_context(|| format!("`{}` has no name to serve", folder.display()))
+}
