@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use backing::Config;
 use clap::{Args, ValueEnum};
+use consumer::{EngineSettings, WebhookSettings};
+use domain::limits::Limits;
+use engine::{ModelSource, Options};
+use ipnet::IpNet;
 
 /// Where the backing services are.
 #[derive(Args, Clone)]
@@ -119,4 +123,88 @@ pub fn served_name(model: Option<&Path>) -> anyhow::Result<String> {
     let Some(folder) = model else { return Ok(crate::nano::NAME.to_owned()) };
     let folder = folder.canonicalize().with_context(|| format!("cannot open the model folder `{}`", folder.display()))?;
     folder.file_name().and_then(|name| name.to_str()).map(str::to_owned).with_context(|| format!("`{}` has no name to serve", folder.display()))
+}
+
+impl ModelFlags {
+    /// The same as the consumer wants it.
+    pub fn engine(&self) -> anyhow::Result<EngineSettings> {
+        let name = served_name(self.model.as_deref())?;
+        if self.engine == EngineChoice::Null {
+            return Ok(EngineSettings::Null { name, tokens_per_s: self.null_tokens_per_s, slots: self.slots as usize });
+        }
+        anyhow::ensure!(self.null_tokens_per_s.is_none(), "--null-tokens-per-s needs --engine null");
+        let source = match &self.model {
+            Some(folder) => ModelSource::Directory(folder.clone()),
+            None => crate::nano::SOURCE,
+        };
+        Ok(EngineSettings::Native { name, source, options: self.options() })
+    }
+
+    /// How the engine may use the machine.
+    pub fn options(&self) -> Options {
+        Options {
+            device: match self.device {
+                DeviceChoice::Auto => engine::Device::Auto,
+                DeviceChoice::Cpu => engine::Device::Cpu,
+                DeviceChoice::Cuda => engine::Device::Cuda,
+            },
+            dtype: match self.dtype {
+                DtypeChoice::Auto => engine::Dtype::Auto,
+                DtypeChoice::F32 => engine::Dtype::F32,
+                DtypeChoice::Bf16 => engine::Dtype::Bf16,
+                DtypeChoice::Int8 => engine::Dtype::Int8,
+            },
+            slots_max: self.slots as usize,
+            threads: self.threads.unwrap_or(0),
+            ..Options::default()
+        }
+    }
+}
+
+/// Bounds on batch files.
+#[derive(Args, Clone)]
+pub struct LineLimits {
+    /// Longest line of a batch file, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().line_bytes_max)]
+    line_bytes_max: usize,
+    /// Most lines of a batch file.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().lines_max)]
+    lines_max: u64,
+    /// Shortest completion window, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().window_seconds_min)]
+    window_seconds_min: u64,
+}
+
+impl LineLimits {
+    /// These and the defaults of all other limits.
+    pub fn limits(&self) -> Limits {
+        let Self { line_bytes_max, lines_max, window_seconds_min } = *self;
+        Limits { line_bytes_max, lines_max, window_seconds_min, ..Limits::default() }
+    }
+}
+
+/// Which receivers webhooks may reach besides public `https` ones.
+#[derive(Args, Clone)]
+pub struct WebhookFlags {
+    /// Network whose receivers are allowed although it is private, such as `10.1.0.0/16`; may be repeated.
+    #[arg(long, value_name = "CIDR")]
+    webhook_allow: Vec<IpNet>,
+    /// Allow `http` receivers.
+    #[arg(long)]
+    webhook_allow_http: bool,
+    /// Multiplies all waits between attempts: for tests of receivers.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    webhook_schedule_scale: f64,
+}
+
+impl WebhookFlags {
+    /// The same as the consumer wants it.
+    pub fn settings(&self) -> WebhookSettings {
+        WebhookSettings {
+            schedule_scale: self.webhook_schedule_scale,
+            allow: self.webhook_allow.clone(),
+            allow_http: self.webhook_allow_http,
+            ..WebhookSettings::default()
+        }
+    }
 }

@@ -10,6 +10,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
 
+pub use submit::endpoint_of;
+
 use crate::client::Server;
 
 #[derive(Subcommand)]

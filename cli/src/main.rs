@@ -1,6 +1,7 @@
 //! The one binary: reads flags and environment, which nothing below it does, and starts what they ask for.
 
 mod args;
+mod embedded;
 mod nano;
 
 mod run;

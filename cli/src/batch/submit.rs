@@ -1,6 +1,11 @@
 //! `millrace batch submit`: upload, then create.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
@@ -59,10 +64,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The endpoint that the first line names; the server checks all the others against it.
-fn endpoint_of(input: &std::path::Path) -> anyhow::Result<String> {
-    use std::io::BufRead;
-    let file = std::fs::File::open(input).with_context(|| format!("cannot read `{}`", input.display()))?;
-    let mut lines = std::io::BufReader::new(file).lines();
+pub fn endpoint_of(input: &Path) -> anyhow::Result<String> {
+    let file = File::open(input).with_context(|| format!("cannot read `{}`", input.display()))?;
+    let mut lines = BufReader::new(file).lines();
     let first = loop {
         match lines.next() {
             Some(line) if line.as_ref().is_ok_and(|line| line.trim().is_empty()) => {}

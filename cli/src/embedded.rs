@@ -1,0 +1,56 @@
+//! Producer and consumer in one process on a state folder: what `run` and `serve` have in common.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use backing::{Backing, Config, shutdown::Shutdown};
+use domain::id::TenantId;
+use tokio::task::JoinSet;
+
+/// A running pipeline on embedded services.
+pub struct Embedded {
+    pub backing: Backing,
+    /// The tenant of whoever sits at this machine.
+    pub tenant: TenantId,
+    shutdown: Shutdown,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+const LOCAL_TENANT: &str = "local";
+
+impl Embedded {
+    /// Opens the services in `state` and starts dispatcher and workers.
+    pub async fn start(state: &Path, settings: consumer::Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
+        let backing = Backing::open(&Config::embedded(state)).await?;
+        backing.store.migrate().await?;
+        let tenant = backing.store.ensure_tenant(LOCAL_TENANT).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(producer::dispatch::run(backing.clone(), shutdown.clone()));
+        tasks.spawn(consumer::run(backing.clone(), settings, shutdown.clone()));
+        Ok(Self { backing, tenant, shutdown, tasks })
+    }
+
+    /// Adds a part that lives and dies with the pipeline.
+    pub fn spawn(&mut self, part: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        self.tasks.spawn(part);
+    }
+
+    /// Waits until a part has ended though nobody asked it to, and says why.
+    pub async fn failure(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Err(error)) => anyhow!("a part of the pipeline broke: {error}"),
+            Some(Ok(Ok(()))) | None => anyhow!("a part of the pipeline has ended"),
+        }
+    }
+
+    /// Ends all parts in order.
+    pub async fn stop(mut self) {
+        self.shutdown.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Ok(Err(error)) = ended {
+                tracing::warn!("while stopping: {error:#}");
+            }
+        }
+    }
+}
