@@ -19,13 +19,12 @@ pub struct Embedded {
 const LOCAL_TENANT: &str = "local";
 
 impl Embedded {
-    /// Opens the services in `state` and starts dispatcher and workers.
+    /// Opens the services in `state` and starts the workers; the caller adds what submits and dispatches.
     pub async fn start(state: &Path, settings: consumer::Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
         let backing = Backing::open(&Config::embedded(state)).await?;
         backing.store.migrate().await?;
         let tenant = backing.store.ensure_tenant(LOCAL_TENANT).await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(producer::dispatch::run(backing.clone(), shutdown.clone()));
         tasks.spawn(consumer::run(backing.clone(), settings, shutdown.clone()));
         Ok(Self { backing, tenant, shutdown, tasks })
     }

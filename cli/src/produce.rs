@@ -20,7 +20,6 @@ pub struct Args {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let metrics = backing::telemetry::install_metrics();
     let shutdown = Shutdown::new();
     backing::shutdown::on_signal(shutdown.clone());
     let backing = Backing::open(&args.services.config()).await?;
@@ -28,6 +27,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     backing.store.register_model(&crate::nano::registration()).await?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     println!("listening on http://{}", listener.local_addr()?);
-    let settings = producer::Settings { limits: args.limits.limits(), metrics, ..producer::Settings::default() };
+    let settings = producer::Settings { limits: args.limits.limits(), ..producer::Settings::default() };
     producer::run(listener, backing, settings, shutdown).await
 }

@@ -14,10 +14,10 @@ use backing::{Backing, shutdown::Shutdown};
 use domain::{
     batch::{Batch, State as BatchState},
     id::{FileId, TenantId},
-    limits::Limits,
     request::Endpoint,
 };
 use futures::StreamExt;
+use producer::submit::BatchOrder;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
@@ -67,8 +67,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let limits = args.limits.limits();
     let settings = consumer::Settings { limits, ..consumer::Settings::new(args.model.engine()?) };
     let mut pipeline = Embedded::start(state.path(), settings, shutdown.clone()).await?;
+    pipeline.spawn(producer::dispatch(pipeline.backing.clone(), shutdown.clone()));
     let (backing, tenant) = (pipeline.backing.clone(), pipeline.tenant);
-    let batch = submit_once(&backing, tenant, &args.input, &limits).await?;
+    let batch = submit_once(&backing, tenant, &args.input).await?;
 
     let mut progress = Progress::new(args.quiet || args.json, &batch);
     let ended = tokio::select! {
@@ -96,15 +97,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The batch of this state folder: the one that is there already, or a new one of the whole input.
-async fn submit_once(backing: &Backing, tenant: TenantId, input: &Path, limits: &Limits) -> anyhow::Result<Batch> {
+async fn submit_once(backing: &Backing, tenant: TenantId, input: &Path) -> anyhow::Result<Batch> {
     let earlier = backing.store.batches(tenant, None, 1).await?.and_then(|page| page.items.into_iter().next());
     if let Some(batch) = earlier {
         return Ok(batch);
     }
-    let file = producer::submit::store_local_file(backing, tenant, input, limits).await?;
-    let new = backing::store::NewBatch {
-        id: domain::id::BatchId::new(),
-        tenant,
+    let name = input.file_name().unwrap_or_default().to_string_lossy();
+    let content = tokio::fs::File::open(input).await.with_context(|| format!("cannot read `{}`", input.display()))?;
+    let file = producer::submit::store_file(backing, tenant, &name, content, u64::MAX).await?;
+    let order = BatchOrder {
         endpoint: endpoint_of(input)?,
         input_file: file.id,
         completion_window: WINDOW.to_owned(),
@@ -112,8 +113,9 @@ async fn submit_once(backing: &Backing, tenant: TenantId, input: &Path, limits: 
         metadata: None,
         output_seconds: None,
         webhook: None,
+        ignored: Vec::new(),
     };
-    Ok(backing.store.insert_batch(&new).await?)
+    Ok(producer::submit::create_batch(backing, tenant, order).await?)
 }
 
 /// The endpoint that the file's first line names; validation holds every line to it.

@@ -35,7 +35,6 @@ pub struct Args {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let metrics = backing::telemetry::install_metrics();
     std::fs::create_dir_all(&args.state).with_context(|| format!("cannot create `{}`", args.state.display()))?;
     let _lock = lock(&args.state)?;
     let shutdown = Shutdown::new();
@@ -54,8 +53,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     );
     let open_tenant = (!has_keys).then_some(pipeline.tenant);
     let address = listener.local_addr()?;
-    let settings = producer::Settings { limits, open_tenant, metrics, ..producer::Settings::default() };
-    pipeline.spawn(producer::serve(listener, pipeline.backing.clone(), settings, shutdown.clone()));
+    let settings = producer::Settings { limits, open_tenant, ..producer::Settings::default() };
+    pipeline.spawn(producer::run(listener, pipeline.backing.clone(), settings, shutdown.clone()));
     println!("listening on http://{address}");
 
     let failure = tokio::select! {
