@@ -78,3 +78,9 @@ pub async fn run(listener: TcpListener, backing: Backing, settings: Settings, sh
     tokio::join!(http::serve(listener, producer.clone(), &shutdown), producer.listen(&shutdown), dispatch::run(backing, &shutdown),);
     Ok(())
 }
+
+/// Dispatches until the shutdown, without serving HTTP: for a process that submits to itself.
+pub async fn dispatch(backing: Backing, shutdown: Shutdown) -> anyhow::Result<()> {
+    dispatch::run(backing, &shutdown).await;
+    Ok(())
+}
