@@ -102,7 +102,7 @@ impl Engine {
         let generation = generation.map_or(Ok(GenerationConfig::default()), |bytes| GenerationConfig::parse(&bytes))?;
         let weights = Weights::open(source)?;
         note_unused(&config, &weights);
-        let pages = Pages::new(options.cache_tokens, options.page_tokens);
+        let pages = Pages::new(cache_tokens(&config, options)?, options.page_tokens);
         let context_length = config.context_length.min(pages.capacity());
         let backend = Reference::new(options.threads);
         let model = Model::load(backend, &config, &weights, pages.capacity(), context_length)?;
@@ -177,5 +177,19 @@ fn note_unused(config: &ModelConfig, weights: &Weights) {
     match weights.has(&format!("model.layers.{}.", config.layers)) {
         true => info!("the multi-token prediction layer is not used"),
         false => info!("config.json announces a multi-token prediction layer that the weights do not have"),
+    }
+}
+
+/// The cache asked for, if a machine can have that much memory.
+fn cache_tokens(config: &ModelConfig, options: &Options) -> Result<usize, LoadError> {
+    const BYTES_MAX: usize = 1 << 42;
+
+    let token_bytes = config.layers * (config.attention.latent + config.attention.rope) * size_of::<f32>();
+    match options.cache_tokens.checked_mul(token_bytes) {
+        Some(bytes) if bytes <= BYTES_MAX => Ok(options.cache_tokens),
+        _ => {
+            let reason = format!("{} tokens of {token_bytes} bytes are more than any memory", options.cache_tokens);
+            Err(LoadError::option("cache_tokens", reason))
+        }
     }
 }

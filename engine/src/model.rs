@@ -108,3 +108,5 @@ fn norm<B: Backend>(backend: &B, weights: &Weights, name: &str, width: usize, ep
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod invariance;

@@ -115,7 +115,18 @@ impl Schedule {
             self.usual_pages += (sequence.pages.len() as f64 - self.usual_pages) / 16.0;
             self.pages.release(&mut sequence.pages);
         }
+        debug_assert!(self.is_balanced(), "a page is lost or has two owners");
         outcomes
+    }
+
+    /// Every page is free or held by one running request, and waiting requests hold none.
+    fn is_balanced(&self) -> bool {
+        let held: usize = self.running.iter().map(|sequence| sequence.pages.len()).sum();
+        let mut pages: Vec<u32> = self.running.iter().flat_map(|sequence| &sequence.pages).copied().collect();
+        pages.sort_unstable();
+        pages.dedup();
+        let distinct = pages.len() == held;
+        distinct && held + self.pages.free() == self.pages.total() && self.waiting.iter().all(|sequence| sequence.pages.is_empty())
     }
 
     /// Lets waiting requests in, in their order, while the pages for all that is known of them are there.

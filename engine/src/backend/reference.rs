@@ -90,7 +90,8 @@ impl Backend for Reference {
     }
 
     fn cache(&self, layers: usize, slots: usize, width: usize) -> Cache {
-        Cache { layers: vec![vec![0.0; slots * width]; layers], width }
+        // One by one: a zeroed allocation is free until it is written to, a clone of one is not.
+        Cache { layers: (0..layers).map(|_| vec![0.0; slots * width]).collect(), width }
     }
 
     fn embed(&self, tokens: &[u32], table: &Matrix, out: &mut Rows) {

@@ -1,9 +1,9 @@
 //! What an answer holds: text, tokens, reasoning, ends and counts; and what is refused.
 
-use engine::{FinishReason, Options, Prompt, Request, Sampling};
+use engine::{Engine, FinishReason, Options, Prompt, Request, Sampling};
 use serde_json::{Map, json};
 
-use crate::tiny::{BEGIN, END, assert_counts_agree, engine, greedy, options, random, run, user};
+use crate::tiny::{BEGIN, END, FILES, assert_counts_agree, engine, greedy, options, random, run, user, with_file};
 
 #[test]
 fn a_chat_prompt_is_rendered_and_begins_with_one_bos() {
@@ -126,5 +126,17 @@ fn impossible_requests_are_refused_by_the_name_of_the_field() {
         let refusal = engine.add(1, request).unwrap_err();
         assert_eq!((refusal.code, refusal.param), ("invalid_value", Some(param)), "{}", refusal.message);
     }
+    assert!(engine.is_idle());
+}
+
+#[test]
+fn a_model_that_computes_nonsense_fails_the_request_and_nothing_else() {
+    let weights = FILES.iter().find(|(name, _)| *name == "model.safetensors").unwrap().1;
+    let header = 8 + u64::from_le_bytes(*weights.first_chunk().unwrap()) as usize;
+    let nonsense = [&weights[..header], &vec![0xff; weights.len() - header]].concat();
+    let mut engine = Engine::load(&with_file("model.safetensors", nonsense), &options()).unwrap();
+    engine.add(1, random(1, vec![1, 2, 3], 5)).unwrap();
+    let finished = engine.step().pop().unwrap();
+    assert_eq!((finished.id, finished.outcome.unwrap_err().code), (1, "model_error"));
     assert!(engine.is_idle());
 }

@@ -40,6 +40,20 @@ fn a_model_says_what_it_is_and_where_it_runs() {
 }
 
 #[test]
+fn an_engine_can_be_handed_to_the_thread_that_owns_it() {
+    let mut engine = engine(&options());
+    let thread = std::thread::spawn(move || crate::tiny::run(&mut engine, crate::tiny::random(1, vec![1], 3)));
+    assert_eq!(thread.join().unwrap().usage.completion, 3);
+}
+
+#[test]
+fn a_cache_that_no_memory_can_hold_is_refused() {
+    let options = Options { cache_tokens: usize::MAX, ..options() };
+    let refused = Engine::load(&ModelSource::Embedded(FILES), &options);
+    assert!(matches!(refused, Err(LoadError::Option { name: "cache_tokens", .. })));
+}
+
+#[test]
 fn devices_and_formats_without_kernels_are_refused() {
     let source = ModelSource::Embedded(FILES);
     for options in [

@@ -5,5 +5,6 @@
 mod answers;
 mod invariance;
 mod loading;
+mod nano;
 mod scheduling;
 mod tiny;

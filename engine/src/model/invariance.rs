@@ -1,0 +1,69 @@
+//! Logits are the same bits whatever else is in the batch, and however a prompt is cut, paged and threaded.
+
+use crate::batch::Batch;
+use crate::model::Forward;
+use crate::model::golden::load;
+
+const TOKENS: usize = 61;
+const CACHE_TOKENS: usize = 4096;
+
+/// One way to compute the same prompt.
+struct Scene {
+    chunk: usize,
+    page_tokens: usize,
+    threads: usize,
+    companions: usize,
+}
+
+const ALONE: Scene = Scene { chunk: TOKENS, page_tokens: CACHE_TOKENS, threads: 1, companions: 0 };
+
+/// The logits after every token of the prompt, as bits.
+fn logits(variant: &str, scene: &Scene) -> Vec<u32> {
+    let (mut model, config) = load(variant, scene.threads, CACHE_TOKENS);
+    let tokens: Vec<u32> = (0..TOKENS as u32).map(|index| (index * 37 + 11) % 288).collect();
+    // Pages from the far end of the cache, in falling order, so that neighbours in the prompt are none in memory.
+    let last = CACHE_TOKENS / scene.page_tokens - 1;
+    let pages: Vec<u32> = (0..TOKENS.div_ceil(scene.page_tokens)).map(|page| (last - page) as u32).collect();
+    let mut all = Vec::new();
+    for start in (0..TOKENS).step_by(scene.chunk) {
+        let end = TOKENS.min(start + scene.chunk);
+        let mut batch = Batch::default();
+        batch.clear(scene.page_tokens);
+        for companion in 0..scene.companions {
+            if companion == scene.companions / 2 {
+                push_all_sampled(&mut batch, start, &tokens[start..end], &pages);
+            }
+            let others: Vec<u32> = (0..1 + companion as u32 % 7).map(|index| index + companion as u32).collect();
+            batch.push(1 + companion, 0, &others, &[companion as u32], false);
+        }
+        if scene.companions == 0 {
+            push_all_sampled(&mut batch, start, &tokens[start..end], &pages);
+        }
+        all.extend(model.forward(&batch).iter().map(|logit| logit.to_bits()));
+    }
+    assert_eq!(all.len(), TOKENS * config.vocab_size);
+    all
+}
+
+fn push_all_sampled(batch: &mut Batch, computed: usize, tokens: &[u32], pages: &[u32]) {
+    let first = batch.rows.len() as u32;
+    batch.push(0, computed, tokens, pages, false);
+    batch.sampled.extend(first..batch.rows.len() as u32);
+}
+
+#[test]
+fn logits_are_the_same_bits_in_every_scene() {
+    let scenes = [
+        Scene { chunk: 1, page_tokens: 16, ..ALONE },
+        Scene { chunk: 7, page_tokens: 5, threads: 2, ..ALONE },
+        Scene { companions: 63, page_tokens: 16, threads: 2, ..ALONE },
+        Scene { chunk: 16, companions: 63, page_tokens: 8, threads: 3 },
+        Scene { chunk: 1, companions: 40, page_tokens: 7, threads: 4 },
+    ];
+    for variant in ["everything", "two_groups"] {
+        let alone = logits(variant, &ALONE);
+        for (index, scene) in scenes.iter().enumerate() {
+            assert!(logits(variant, scene) == alone, "{variant}, scene {index}");
+        }
+    }
+}
