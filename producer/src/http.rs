@@ -7,13 +7,17 @@ mod body;
 mod call;
 mod error;
 
-mod batches;
-mod completions;
 mod files;
-mod models;
 mod paging;
+
+mod batches;
+
+mod completions;
+mod keep_alive;
 mod prefer;
 mod requests;
+
+mod models;
 
 mod health;
 mod openapi;

@@ -1,5 +1,5 @@
 //! Waiting for the end of a request: one listener wakes all who wait, by id. Whoever vanishes has a minute to be forgotten in;
-//! then the request is cancelled. What is sent to a waiting client is in `http/completions.rs`.
+//! then the request is cancelled. What is sent to a waiting client is in `http/keep_alive.rs`.
 
 use std::{
     collections::HashMap,
@@ -98,6 +98,11 @@ impl Waiters {
 }
 
 impl Waiting {
+    /// The request that is waited for.
+    pub(crate) fn id(&self) -> RequestId {
+        self.id
+    }
+
     /// From now on the request matters to this call alone.
     pub(crate) fn care_alone(&mut self) {
         self.sole = true;

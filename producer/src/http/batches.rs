@@ -15,7 +15,11 @@ use domain::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{auth::Caller, body::JsonBody, completions::name_ignored, paging};
+use super::{
+    auth::Caller,
+    body::{JsonBody, name_ignored},
+    paging,
+};
 use crate::{
     Failure, Producer,
     submit::{BatchOrder, create_batch},

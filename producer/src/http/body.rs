@@ -86,6 +86,15 @@ fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or_default()
 }
 
+/// Tells which parameters of a body are unknown and had no effect, as far as their names fit a header.
+pub(super) fn name_ignored(headers: &mut HeaderMap, names: &str) {
+    if !names.is_empty()
+        && let Ok(names) = HeaderValue::from_str(&names.chars().take(1024).collect::<String>())
+    {
+        headers.insert("x-millrace-ignored-params", names);
+    }
+}
+
 /// A 415 that says what would be supported.
 pub(super) fn unsupported(message: &str) -> ApiError {
     ApiError::new(415, "invalid_request_error", "unsupported_media_type", message)
