@@ -83,12 +83,13 @@ async fn live(backing: &Backing, settings: &Settings, inference: &mut Inference,
         done = async { tokio::try_join!(working, finish.run(&mut inference.events)) } => drop(done?),
         never = heart.beat(&claims, &inference.commands, &fenced) => match never {},
     }
+    // Whatever is still ours goes back with the next sweep instead of when the lease has run out.
+    if let Err(error) = backing.store.retire_worker(worker).await {
+        tracing::warn!(%worker, "cannot retire, so the lease has to run out: {error}");
+    }
     if fenced.is_cancelled() {
         tracing::warn!(%worker, "worker fenced off");
         return Ok(Ending::Fenced);
-    }
-    if let Err(error) = backing.store.retire_worker(worker).await {
-        tracing::warn!(%worker, "cannot retire, so the lease has to run out: {error}");
     }
     tracing::info!(%worker, "worker drained");
     Ok(Ending::Drained)

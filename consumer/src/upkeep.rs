@@ -13,6 +13,8 @@ use crate::{
 
 /// Rows changed in one transaction.
 const CHUNK: u32 = 500;
+/// Single requests removed in one turn; what the store gives back tells of large ones only, so a turn is not repeated at once.
+const SINGLES_CHUNK: u32 = 5000;
 
 /// A thing to be done every now and then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +49,8 @@ impl Duty {
         match self {
             Self::Sweep => settings.lease.sweep,
             Self::End => Duration::from_secs(1),
-            Self::PruneLines => Duration::from_secs(5),
-            Self::PruneSingles | Self::Collect => Duration::from_secs(60),
+            Self::PruneLines | Self::PruneSingles => Duration::from_secs(5),
+            Self::Collect => Duration::from_secs(60),
         }
     }
 
@@ -112,7 +114,7 @@ async fn sweep(backing: &Backing) -> anyhow::Result<u64> {
 }
 
 async fn prune_singles(backing: &Backing, kept: Duration) -> anyhow::Result<u64> {
-    let keys = backing.store.prune_singles(kept.as_secs_f64(), CHUNK).await?;
+    let keys = backing.store.prune_singles(kept.as_secs_f64(), SINGLES_CHUNK).await?;
     for key in &keys {
         backing.objects.delete(key).await?;
     }

@@ -157,7 +157,8 @@ impl Post {
     async fn attempt(&self, delivery: &Delivery) -> Attempt {
         let (client, url) = match self.guard.admit(&delivery.url) {
             Ok(admitted) => admitted,
-            Err(refused) => return Attempt::Exhausted { status: None, error: refused.to_string() },
+            // An operator who sees this can allow it while the schedule lasts.
+            Err(refused) => return self.repeat(delivery, None, refused.to_string(), 0.0),
         };
         let (id, timestamp) = (delivery.id.to_string(), Utc::now().timestamp());
         let mut request = client

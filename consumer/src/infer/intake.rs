@@ -63,9 +63,13 @@ impl<'a> Intake<'a> {
 
     /// Compare-and-set in the store. Doorbells are answered whether or not they could be claimed: those that could not rang in vain.
     async fn claim(&mut self, rung: Vec<Doorbell>) -> Result<Vec<Claimed>, Error> {
-        let mut ids: Vec<RequestId> = rung.iter().map(|doorbell| doorbell.envelope.request()).collect();
-        ids.sort_unstable();
-        ids.dedup();
+        // In the dispatcher's order; a doorbell may ring twice.
+        let mut ids: Vec<RequestId> = Vec::with_capacity(rung.len());
+        for id in rung.iter().map(|doorbell| doorbell.envelope.request()) {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
         let claimed = match self.backing.store.claim(self.worker, &ids).await {
             Ok(claimed) => claimed,
             Err(error) => {

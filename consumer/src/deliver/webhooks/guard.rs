@@ -23,7 +23,7 @@ mod ranges;
 pub(super) const TOTAL_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a URL can never be delivered to.
+/// Why nothing is sent to a URL.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
     #[error("not a URL")]

@@ -122,17 +122,18 @@ mod tests {
         Command::Run(Box::new(Job { ticket, request, alone: false }))
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_rate_is_that_of_the_whole_engine_and_the_cancelled_take_no_time() {
-        let mut null = start("null".into(), Some(10.0), 4);
+        let mut null = start("null".into(), Some(100.0), 4);
         let begin = Instant::now();
-        for command in [job(1, 20), job(2, 50), job(3, 10), Command::Cancel(2)] {
+        for command in [job(1, 20), job(2, 5000), job(3, 10), Command::Cancel(2)] {
             null.commands.send(command).await.unwrap();
         }
-        for (ticket, seconds) in [(1, 2), (3, 3)] {
+        for (ticket, seconds) in [(1, 0.2), (3, 0.3)] {
             let Some(Event::Ended(ended, Ok(answer))) = null.events.recv().await else { panic!("no answer") };
-            assert_eq!((ended, begin.elapsed().as_secs()), (ticket, seconds));
-            assert_eq!(answer.finish, Finish::Length);
+            assert_eq!((ended, answer.finish), (ticket, Finish::Length));
+            // The upper bound is far: it tells a cancelled job from a busy machine.
+            assert!((seconds..30.0).contains(&begin.elapsed().as_secs_f64()));
         }
     }
 
