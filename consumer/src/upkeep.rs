@@ -74,11 +74,12 @@ pub(crate) async fn run(duty: Duty, backing: &Backing, settings: &Settings, shut
     let mut faults = 0;
     let mut pause = Duration::ZERO;
     loop {
-        let cancelled = async { while duty != Duty::End || !matches!(changes.next().await, Change::Batch(_)) {} };
+        let batch_changed = async { while !matches!(changes.next().await, Change::Batch(_)) {} };
         tokio::select! {
             () = shutdown.cancelled() => break,
             () = tokio::time::sleep(pause) => {}
-            () = cancelled => {}
+            // Perhaps it was cancelled: its lines are ended at once.
+            () = batch_changed, if duty == Duty::End => {}
         }
         match shutdown.run_until_cancelled(lead(duty, holder, backing, settings)).await {
             None => break,

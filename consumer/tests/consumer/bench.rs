@@ -34,6 +34,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        backing::telemetry::start_logs(false, &std::env::var("RUST_LOG").unwrap_or_else(|_| "off".to_owned()));
         let state = tempfile::tempdir().unwrap();
         let backing = Backing::open(&Config::embedded(state.path())).await.unwrap();
         backing.store.migrate().await.unwrap();
