@@ -122,7 +122,11 @@ pub enum DtypeChoice {
 pub fn served_name(model: Option<&Path>) -> anyhow::Result<String> {
     let Some(folder) = model else { return Ok(crate::nano::NAME.to_owned()) };
     let folder = folder.canonicalize().with_context(|| format!("cannot open the model folder `{}`", folder.display()))?;
-    folder.file_name().and_then(|name| name.to_str()).map(str::to_owned).with_context(|| format!("`{}` has no name to serve", folder.display()))
+    folder
+        .file_name()
+        .and_then(|name| name.to_str())
+        .map(str::to_owned)
+        .with_context(|| format!("`{}` has no name to serve", folder.display()))
 }
 
 impl ModelFlags {

@@ -1,6 +1,6 @@
 //! Producer and consumer in one process on a state folder: what `run` and `serve` have in common.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::anyhow;
 use backing::{Backing, Config, shutdown::Shutdown};
@@ -17,16 +17,33 @@ pub struct Embedded {
 }
 
 const LOCAL_TENANT: &str = "local";
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Embedded {
-    /// Opens the services in `state` and starts the workers; the caller adds what submits and dispatches.
+    /// Opens the services in `state` and starts the workers; the caller adds what submits and dispatches. Returns once the
+    /// model can be named.
     pub async fn start(state: &Path, settings: consumer::Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
         let backing = Backing::open(&Config::embedded(state)).await?;
         backing.store.migrate().await?;
         let tenant = backing.store.ensure_tenant(LOCAL_TENANT).await?;
         let mut tasks = JoinSet::new();
+        let model = settings.engine.name().to_owned();
         tasks.spawn(consumer::run(backing.clone(), settings, shutdown.clone()));
-        Ok(Self { backing, tenant, shutdown, tasks })
+        let mut embedded = Self { backing, tenant, shutdown, tasks };
+        embedded.model_registered(&model).await?;
+        Ok(embedded)
+    }
+
+    /// Waits until requests can name the model; loading it may take minutes.
+    async fn model_registered(&mut self, model: &str) -> anyhow::Result<()> {
+        let shutdown = self.shutdown.clone();
+        while !shutdown.is_cancelled() && self.backing.store.model(model).await?.is_none() {
+            tokio::select! {
+                failure = self.failure() => return Err(failure),
+                _ = backing::shutdown::pause(&shutdown, LOOK_AGAIN) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Adds a part that lives and dies with the pipeline.

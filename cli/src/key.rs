@@ -67,7 +67,8 @@ async fn list(database: &Database, json: bool) -> anyhow::Result<()> {
     let keys = database.open().await?.keys().await?;
     for key in keys {
         if json {
-            let row = json!({ "id": key.id, "tenant": key.tenant, "hint": key.hint, "created_at": key.created_at, "revoked_at": key.revoked_at });
+            let row =
+                json!({ "id": key.id, "tenant": key.tenant, "hint": key.hint, "created_at": key.created_at, "revoked_at": key.revoked_at });
             println!("{row}");
         } else {
             let state = if key.revoked_at.is_some() { "revoked" } else { "valid" };

@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // The progress bar and the tables are the output of the client commands; their logs only tell of trouble.
     let quiet = matches!(cli.command, Command::Run(_) | Command::Batch(_) | Command::Key(_) | Command::Model(_));
-    let filter = cli.log.as_deref().unwrap_or(if quiet { "warn" } else { "info" });
+    let filter = cli.log.as_deref().unwrap_or(if quiet { "warn,sqlx=error" } else { "info,sqlx=error" });
     backing::telemetry::start_logs(cli.log_json, filter);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -28,12 +28,28 @@ use heart::Heart;
 use inference::{Command, Inference, Served};
 use intake::Intake;
 
-/// Runs the role until the shutdown. Fails if the model cannot be loaded or the engine dies: its claims are then left to their
-/// lease, so that the attempt stays counted and a request that kills engines comes to an end.
-pub(crate) async fn run(backing: &Backing, settings: &Settings, shutdown: &Shutdown) -> anyhow::Result<()> {
-    let mut inference = Inference::start(&settings.engine).await.context("cannot load the model")?;
-    let served = inference.served.clone();
+/// A model that is loaded and registered, ready to [`run`].
+pub(crate) struct Loaded(Inference);
+
+/// Loads the model and tells the producers what is served.
+pub(crate) async fn load(backing: &Backing, settings: &Settings) -> anyhow::Result<Loaded> {
+    let inference = Inference::start(&settings.engine).await.context("cannot load the model")?;
+    let served = &inference.served;
     tracing::info!(model = %served.name, slots = served.slots, device = %served.device, "model loaded");
+    let model = Model {
+        name: served.name.clone(),
+        context_length: served.context_length,
+        bytes_per_token: served.bytes_per_token,
+        tokens_per_s: None,
+        created_at: Utc::now().timestamp(),
+    };
+    backing.store.register_model(&model).await.context("cannot register the model")?;
+    Ok(Loaded(inference))
+}
+
+/// Runs the role until the shutdown. Fails if the engine dies: its claims are then left to their lease, so that the attempt stays
+/// counted and a request that kills engines comes to an end.
+pub(crate) async fn run(Loaded(mut inference): Loaded, backing: &Backing, settings: &Settings, shutdown: &Shutdown) -> anyhow::Result<()> {
     let mut faults = 0;
     while !shutdown.is_cancelled() {
         match live(backing, settings, &mut inference, shutdown).await? {
@@ -95,18 +111,10 @@ async fn live(backing: &Backing, settings: &Settings, inference: &mut Inference,
     Ok(Ending::Drained)
 }
 
-/// Tells the producers what is served and the dispatcher that there is room.
+/// Tells the dispatcher that there is room.
 async fn register(backing: &Backing, served: &Served, worker: WorkerId, lease: Duration) -> backing::Result<()> {
-    let model = Model {
-        name: served.name.clone(),
-        context_length: served.context_length,
-        bytes_per_token: served.bytes_per_token,
-        tokens_per_s: None,
-        created_at: Utc::now().timestamp(),
-    };
-    backing.store.register_model(&model).await?;
     let slots = u32::try_from(served.slots).unwrap_or(u32::MAX);
-    backing.store.register_worker(&Worker { id: worker, model: Some(model.name), slots }, lease.as_secs_f64()).await
+    backing.store.register_worker(&Worker { id: worker, model: Some(served.name.clone()), slots }, lease.as_secs_f64()).await
 }
 
 /// Leaves nothing behind: what has not started goes back at once, what runs may end within the grace, the rest goes back, too.

@@ -32,8 +32,20 @@ const BATCHES_AT_ONCE: usize = 2;
 
 /// Runs the roles of this process until the shutdown, or until one of them cannot go on.
 pub async fn run(backing: Backing, settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+    // Before any file is read here: a batch for this very model must find it registered.
+    let model = match settings.roles.contains(&Role::Infer) {
+        true => match shutdown.run_until_cancelled(infer::load(&backing, &settings)).await {
+            Some(loaded) => Some(loaded?),
+            None => return Ok(()),
+        },
+        false => None,
+    };
     let consumer = Arc::new(Consumer { backing, settings, shutdown: shutdown.child_token() });
     let mut tasks = JoinSet::new();
+    if let Some(model) = model {
+        let consumer = consumer.clone();
+        tasks.spawn(async move { infer::run(model, &consumer.backing, &consumer.settings, &consumer.shutdown).await });
+    }
     for role in consumer.settings.roles.clone() {
         tracing::info!(role = role.name(), "role starts");
         consumer.clone().start(role, &mut tasks);
@@ -60,7 +72,8 @@ impl Consumer {
     fn start(self: Arc<Self>, role: Role, tasks: &mut JoinSet<anyhow::Result<()>>) {
         match role {
             Role::Ingest => (0..BATCHES_AT_ONCE).for_each(|_| drop(tasks.spawn(self.clone().ingest()))),
-            Role::Infer => drop(tasks.spawn(async move { infer::run(&self.backing, &self.settings, &self.shutdown).await })),
+            // Started by `run`, with the model.
+            Role::Infer => {}
             Role::Deliver => {
                 (0..BATCHES_AT_ONCE).for_each(|_| drop(tasks.spawn(self.clone().assemble())));
                 tasks.spawn(self.send_webhooks());

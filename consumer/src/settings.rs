@@ -78,6 +78,15 @@ pub enum EngineSettings {
     Null { name: String, tokens_per_s: Option<f32>, slots: usize },
 }
 
+impl EngineSettings {
+    /// The name under which the model is served.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Native { name, .. } | Self::Null { name, .. } => name,
+        }
+    }
+}
+
 /// Where webhooks may go, and how patiently they are repeated.
 #[derive(Clone, Debug)]
 pub struct WebhookSettings {
