@@ -20,7 +20,7 @@ pub(crate) trait Backend {
     type Rows: Send;
     /// Which experts each row goes to, and with what weight.
     type Routes: Send;
-    /// One entry for each layer and cache slot.
+    /// One entry for each cache slot; every layer has its own.
     type Cache: Send;
 
     /// Packs a row-major `[outputs, inputs]` matrix.
@@ -28,27 +28,27 @@ pub(crate) trait Backend {
     fn vector(&self, weights: Vec<f32>) -> Self::Vector;
     fn rows(&self, width: usize) -> Self::Rows;
     fn routes(&self) -> Self::Routes;
-    fn cache(&self, layers: usize, slots: usize, width: usize) -> Self::Cache;
+    fn cache(&self, slots: usize, width: usize) -> Self::Cache;
 
     /// `out[r] = table[tokens[r]]`
     fn embed(&self, tokens: &[u32], table: &Self::Matrix, out: &mut Self::Rows);
     /// `out = x / rms(x) * weight`
-    fn rms_norm(&self, x: &Self::Rows, weight: &Self::Vector, epsilon: f32, out: &mut Self::Rows);
+    fn rms_norm(&self, x: &Self::Rows, norm: &Norm<Self>, out: &mut Self::Rows);
     /// `out = x W^T`
     fn linear(&self, x: &Self::Rows, matrix: &Self::Matrix, out: &mut Self::Rows);
     /// `out += x W^T`
     fn linear_add(&self, x: &Self::Rows, matrix: &Self::Matrix, out: &mut Self::Rows);
-    /// Each head's part of `x`, through that head's own matrix: `out[h] = x[h] W_h^T`.
+    /// The first channels of each head's part of `x`, through that head's own matrix, to the first of its part of `out`.
     fn linear_heads(&self, x: &Self::Rows, heads: &[Self::Matrix], out: &mut Self::Rows);
+    /// The last channels of each head's part of `x`, rotated by position, to the last of its part of `out`.
+    fn rope_heads(&self, x: &Self::Rows, heads: usize, rope: &Rope, batch: &Batch, out: &mut Self::Rows);
     /// `out = silu(gate) * up`, where `x` holds the gates and then the ups.
     fn swiglu(&self, x: &Self::Rows, out: &mut Self::Rows);
 
-    /// Queries in the space of the cache: `[q_nope W_UK | rope(q_pe)]` for each head.
-    fn mla_query(&self, q: &Self::Rows, key_up: &[Self::Matrix], rope: &Rope, batch: &Batch, out: &mut Self::Rows);
     /// Writes `[rms_norm(latent) | rope(k_pe)]` into the cache slots of the rows.
-    fn mla_cache(&self, x: &Self::Rows, norm: &Norm<Self>, rope: &Rope, batch: &Batch, cache: LayerCache<Self>);
+    fn mla_cache(&self, x: &Self::Rows, norm: &Norm<Self>, rope: &Rope, batch: &Batch, cache: &mut Self::Cache);
     /// Softmax-weighted latents of each row's context, for each head.
-    fn mla_attend(&self, queries: &Self::Rows, scale: f32, batch: &Batch, cache: LayerCache<Self>, out: &mut Self::Rows);
+    fn mla_attend(&self, queries: &Self::Rows, scale: f32, batch: &Batch, cache: &Self::Cache, out: &mut Self::Rows);
 
     /// Chooses experts from router logits: sigmoid scores, selected with a bias and within groups.
     fn route(&self, logits: &Self::Rows, bias: &Self::Vector, moe: &MoeConfig, routes: &mut Self::Routes);
@@ -65,12 +65,6 @@ pub(crate) trait Backend {
 pub(crate) struct Norm<B: Backend + ?Sized> {
     pub(crate) weight: B::Vector,
     pub(crate) epsilon: f32,
-}
-
-/// One layer of the cache.
-pub(crate) struct LayerCache<'a, B: Backend + ?Sized> {
-    pub(crate) cache: &'a mut B::Cache,
-    pub(crate) layer: usize,
 }
 
 /// A gated feed-forward block: `down(silu(gate x) * up x)`.

@@ -4,7 +4,7 @@ mod mla;
 mod moe;
 pub(crate) mod rope;
 
-use crate::backend::{Backend, LayerCache, Norm};
+use crate::backend::{Backend, Norm};
 use crate::batch::Batch;
 use crate::config::ModelConfig;
 use crate::error::LoadError;
@@ -19,7 +19,7 @@ pub(crate) trait Forward: Send {
     fn forward(&mut self, batch: &Batch) -> &[f32];
 }
 
-/// The weights, the cache, and the activations that are reused from step to step.
+/// The weights, and the activations that are reused from step to step. Each layer has its part of the cache.
 pub(crate) struct Model<B: Backend> {
     backend: B,
     embedding: B::Matrix,
@@ -28,7 +28,6 @@ pub(crate) struct Model<B: Backend> {
     /// None where the embedding serves as the head too.
     head: Option<B::Matrix>,
     rope: Rope,
-    cache: B::Cache,
     stream: B::Rows,
     normed: B::Rows,
     logits: B::Rows,
@@ -43,17 +42,16 @@ struct Layer<B: Backend> {
 
 impl<B: Backend + Send> Forward for Model<B> {
     fn forward(&mut self, batch: &Batch) -> &[f32] {
-        let Model { backend, rope, cache, stream, normed, logits, .. } = self;
+        let Model { backend, rope, stream, normed, logits, .. } = self;
         backend.embed(&batch.tokens, &self.embedding, stream);
-        for (index, layer) in self.layers.iter_mut().enumerate() {
-            let Layer { attention_norm, attention, feed_forward_norm, feed_forward } = layer;
-            backend.rms_norm(stream, &attention_norm.weight, attention_norm.epsilon, normed);
-            attention.add(backend, normed, rope, batch, LayerCache { cache, layer: index }, stream);
-            backend.rms_norm(stream, &feed_forward_norm.weight, feed_forward_norm.epsilon, normed);
-            feed_forward.add(backend, normed, stream);
+        for layer in &mut self.layers {
+            backend.rms_norm(stream, &layer.attention_norm, normed);
+            layer.attention.add(backend, normed, rope, batch, stream);
+            backend.rms_norm(stream, &layer.feed_forward_norm, normed);
+            layer.feed_forward.add(backend, normed, stream);
         }
         backend.select(stream, &batch.sampled, normed);
-        backend.rms_norm(normed, &self.norm.weight, self.norm.epsilon, stream);
+        backend.rms_norm(normed, &self.norm, stream);
         backend.linear(stream, self.head.as_ref().unwrap_or(&self.embedding), logits);
         backend.read(logits)
     }
@@ -66,7 +64,7 @@ impl<B: Backend> Model<B> {
         let matrix = |name| Ok(backend.matrix(&weights.tensor(name, &vocabulary)?, config.hidden));
         let embedding = matrix("model.embed_tokens.weight")?;
         let head = if config.tied_embeddings { None } else { Some(matrix("lm_head.weight")?) };
-        let layers = (0..config.layers).map(|index| Layer::load(&backend, config, weights, index));
+        let layers = (0..config.layers).map(|index| Layer::load(&backend, config, weights, index, slots));
         let mla = &config.attention;
         Ok(Model {
             embedding,
@@ -74,7 +72,6 @@ impl<B: Backend> Model<B> {
             norm: norm(&backend, weights, "model.norm.weight", config.hidden, config.norm_epsilon)?,
             head,
             rope: Rope::new(&config.rope, mla.rope, positions),
-            cache: backend.cache(config.layers, slots, mla.latent + mla.rope),
             stream: backend.rows(config.hidden),
             normed: backend.rows(config.hidden),
             logits: backend.rows(config.vocab_size),
@@ -84,7 +81,7 @@ impl<B: Backend> Model<B> {
 }
 
 impl<B: Backend> Layer<B> {
-    fn load(backend: &B, config: &ModelConfig, weights: &Weights, index: usize) -> Result<Layer<B>, LoadError> {
+    fn load(backend: &B, config: &ModelConfig, weights: &Weights, index: usize, slots: usize) -> Result<Layer<B>, LoadError> {
         let prefix = format!("model.layers.{index}");
         let norm = |name: &str| norm(backend, weights, &format!("{prefix}.{name}.weight"), config.hidden, config.norm_epsilon);
         let mlp = format!("{prefix}.mlp");
@@ -95,7 +92,7 @@ impl<B: Backend> Layer<B> {
         };
         Ok(Layer {
             attention_norm: norm("input_layernorm")?,
-            attention: Mla::load(backend, config, weights, &format!("{prefix}.self_attn"))?,
+            attention: Mla::load(backend, config, weights, &format!("{prefix}.self_attn"), slots)?,
             feed_forward_norm: norm("post_attention_layernorm")?,
             feed_forward,
         })

@@ -53,7 +53,8 @@ impl Schedule {
         }
         let spoken_for = |sequence: &Sequence| self.usual_pages.max(sequence.pages.len() as f64);
         let spare = self.pages.total() as f64 - self.running.iter().map(spoken_for).sum::<f64>();
-        let by_pages = (spare.max(0.0) / self.usual_pages) as usize;
+        // A hair above, so that an even share of the pages counts as a whole one.
+        let by_pages = (spare.max(0.0) / self.usual_pages + 1e-6) as usize;
         let by_slots = self.slots_max - self.running.len();
         // An empty engine takes any request that it accepts at all.
         by_pages.max(usize::from(self.running.is_empty())).min(by_slots)

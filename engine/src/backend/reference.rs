@@ -6,12 +6,14 @@ mod matrix;
 mod pool;
 mod vector;
 
+use std::iter;
 use std::ops::Range;
 
-use crate::backend::{Backend, Expert, LayerCache, Norm};
+use crate::backend::{Backend, Expert, Norm};
 use crate::batch::Batch;
 use crate::config::MoeConfig;
 use crate::model::rope::Rope;
+use attention::Context;
 use experts::Routes;
 use matrix::{Matrix, Strided};
 use pool::Pool;
@@ -50,19 +52,19 @@ impl Rows {
     }
 }
 
-/// `[layers][slots][width]`
+/// `[slots][width]`
 pub(crate) struct Cache {
-    layers: Vec<Vec<f32>>,
     width: usize,
+    data: Vec<f32>,
 }
 
 impl Cache {
-    fn entries(&self, layer: usize, slots: Range<usize>) -> &[f32] {
-        &self.layers[layer][slots.start * self.width..slots.end * self.width]
+    fn entries(&self, slots: Range<usize>) -> &[f32] {
+        &self.data[slots.start * self.width..slots.end * self.width]
     }
 
-    fn entry_mut(&mut self, layer: usize, slot: usize) -> &mut [f32] {
-        &mut self.layers[layer][slot * self.width..][..self.width]
+    fn entry_mut(&mut self, slot: usize) -> &mut [f32] {
+        &mut self.data[slot * self.width..][..self.width]
     }
 }
 
@@ -89,9 +91,8 @@ impl Backend for Reference {
         Routes::default()
     }
 
-    fn cache(&self, layers: usize, slots: usize, width: usize) -> Cache {
-        // One by one: a zeroed allocation is free until it is written to, a clone of one is not.
-        Cache { layers: (0..layers).map(|_| vec![0.0; slots * width]).collect(), width }
+    fn cache(&self, slots: usize, width: usize) -> Cache {
+        Cache { width, data: vec![0.0; slots * width] }
     }
 
     fn embed(&self, tokens: &[u32], table: &Matrix, out: &mut Rows) {
@@ -101,10 +102,10 @@ impl Backend for Reference {
         }
     }
 
-    fn rms_norm(&self, x: &Rows, weight: &Vec<f32>, epsilon: f32, out: &mut Rows) {
+    fn rms_norm(&self, x: &Rows, norm: &Norm<Reference>, out: &mut Rows) {
         out.resize(x.count());
         for (x, out) in x.data.chunks_exact(x.width).zip(out.data.chunks_exact_mut(out.width)) {
-            vector::rms_norm(self.width, x, weight, epsilon, out);
+            vector::rms_norm(self.width, x, &norm.weight, norm.epsilon, out);
         }
     }
 
@@ -129,16 +130,25 @@ impl Backend for Reference {
     fn linear_heads(&self, x: &Rows, heads: &[Matrix], out: &mut Rows) {
         out.resize(x.count());
         out.data.fill(0.0);
+        let (x_width, out_width) = (x.width, out.width);
         let (rows, cost) = (self.pool.share(x.count()), x.count() * heads.iter().map(Matrix::cost).sum::<usize>());
-        let (in_stride, out_stride) = (x.width, out.width);
-        let tasks = x.data.chunks(rows * in_stride).zip(out.data.chunks_mut(rows * out_stride));
+        let tasks = x.data.chunks(rows * x_width).zip(out.data.chunks_mut(rows * out_width));
         self.pool.split(cost, tasks, |(x, out)| {
             for (head, matrix) in heads.iter().enumerate() {
-                let x = Strided::packed(x, in_stride).skip(head * matrix.inputs());
-                let out = &mut out[head * matrix.outputs()..];
-                matrix::multiply_add(self.width, x, matrix.all(), out, out_stride);
+                let x = Strided::packed(x, x_width).skip(head * x_width / heads.len());
+                let out = &mut out[head * out_width / heads.len()..];
+                matrix::multiply_add(self.width, x, matrix.all(), out, out_width);
             }
         });
+    }
+
+    fn rope_heads(&self, x: &Rows, heads: usize, rope: &Rope, batch: &Batch, out: &mut Rows) {
+        let parts = x.data.chunks_exact(x.width / heads).zip(out.data.chunks_exact_mut(out.width / heads));
+        let rows = batch.rows.iter().flat_map(|row| iter::repeat_n(row, heads));
+        for (row, (x, out)) in rows.zip(parts) {
+            let (x_first, out_first) = (x.len() - rope.width(), out.len() - rope.width());
+            rope.at(row.position).rotate(&x[x_first..], &mut out[out_first..]);
+        }
     }
 
     fn swiglu(&self, x: &Rows, out: &mut Rows) {
@@ -148,36 +158,21 @@ impl Backend for Reference {
         }
     }
 
-    fn mla_query(&self, q: &Rows, key_up: &[Matrix], rope: &Rope, batch: &Batch, out: &mut Rows) {
-        out.resize(q.count());
-        out.data.fill(0.0);
-        let (rows, cost) = (self.pool.share(q.count()), q.count() * key_up.iter().map(Matrix::cost).sum::<usize>());
-        let (in_width, out_width) = (q.width, out.width);
-        let parts = q.data.chunks(rows * in_width).zip(out.data.chunks_mut(rows * out_width));
-        self.pool.split(cost, batch.rows.chunks(rows).zip(parts), |(rows, (q, out))| {
-            attention::absorb_queries(self.width, Strided::packed(q, in_width), key_up, out);
-            for ((row, q), out) in rows.iter().zip(q.chunks_exact(in_width)).zip(out.chunks_exact_mut(out_width)) {
-                attention::rotate_queries(q, key_up, rope.at(row.position), out);
-            }
-        });
-    }
-
-    fn mla_cache(&self, x: &Rows, norm: &Norm<Reference>, rope: &Rope, batch: &Batch, cache: LayerCache<Reference>) {
-        let latent = norm.weight.len();
+    fn mla_cache(&self, x: &Rows, norm: &Norm<Reference>, rope: &Rope, batch: &Batch, cache: &mut Cache) {
         for (row, x) in batch.rows.iter().zip(x.data.chunks_exact(x.width)) {
-            let entry = cache.cache.entry_mut(cache.layer, batch.slot(*row));
-            vector::rms_norm(self.width, &x[..latent], &norm.weight, norm.epsilon, &mut entry[..latent]);
-            rope.at(row.position).rotate(&x[latent..], &mut entry[latent..]);
+            let (x_latent, x_key) = x.split_at(x.len() - rope.width());
+            let (latent, key) = cache.entry_mut(batch.slot(*row)).split_at_mut(x_latent.len());
+            vector::rms_norm(self.width, x_latent, &norm.weight, norm.epsilon, latent);
+            rope.at(row.position).rotate(x_key, key);
         }
     }
 
-    fn mla_attend(&self, queries: &Rows, scale: f32, batch: &Batch, cache: LayerCache<Reference>, out: &mut Rows) {
+    fn mla_attend(&self, queries: &Rows, scale: f32, batch: &Batch, cache: &Cache, out: &mut Rows) {
         out.resize(queries.count());
-        let LayerCache { cache, layer } = cache;
         let positions: usize = batch.rows.iter().map(|row| row.position + 1).sum();
         let tasks = batch.rows.iter().enumerate().zip(out.data.chunks_exact_mut(out.width));
         self.pool.split(positions * queries.width, tasks, |((index, row), out)| {
-            let context = attention::Context::of(*row, batch, cache, layer);
+            let context = Context::of(*row, batch, cache);
             attention::attend(self.width, queries.row(index), &context, scale, out);
         });
     }

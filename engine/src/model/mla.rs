@@ -1,6 +1,6 @@
 //! Multi-head latent attention: what is cached for a token is one short latent and one rotated key, shared by all heads.
 
-use crate::backend::{Backend, LayerCache, Norm};
+use crate::backend::{Backend, Norm};
 use crate::batch::Batch;
 use crate::config::{MlaConfig, ModelConfig};
 use crate::error::LoadError;
@@ -8,17 +8,19 @@ use crate::model::norm;
 use crate::model::rope::{self, Rope};
 use crate::weights::Weights;
 
-/// The attention of one layer, and its activations.
+/// The attention of one layer, with its cache and its activations.
 pub(super) struct Mla<B: Backend> {
     query: Query<B>,
     latent_down: B::Matrix,
     latent_norm: Norm<B>,
-    /// For each head `[latent, nope]`: brings a query into the space of the cache.
+    /// For each head `[latent, nope]`: brings a query into the space of the cache (the absorbed form, in which one
+    /// cached entry serves all heads).
     key_up: Vec<B::Matrix>,
     /// For each head `[value, latent]`: brings what was attended to back out.
     value_up: Vec<B::Matrix>,
     output: B::Matrix,
     scale: f32,
+    cache: B::Cache,
     q: B::Rows,
     queries: B::Rows,
     latent: B::Rows,
@@ -34,18 +36,18 @@ enum Query<B: Backend> {
 
 impl<B: Backend> Mla<B> {
     /// `stream += attention(x)`
-    pub(super) fn add(&mut self, backend: &B, x: &B::Rows, rope: &Rope, batch: &Batch, cache: LayerCache<B>, stream: &mut B::Rows) {
-        let LayerCache { cache, layer } = cache;
+    pub(super) fn add(&mut self, backend: &B, x: &B::Rows, rope: &Rope, batch: &Batch, stream: &mut B::Rows) {
         self.query.project(backend, x, &mut self.q);
-        backend.mla_query(&self.q, &self.key_up, rope, batch, &mut self.queries);
+        backend.linear_heads(&self.q, &self.key_up, &mut self.queries);
+        backend.rope_heads(&self.q, self.key_up.len(), rope, batch, &mut self.queries);
         backend.linear(x, &self.latent_down, &mut self.latent);
-        backend.mla_cache(&self.latent, &self.latent_norm, rope, batch, LayerCache { cache, layer });
-        backend.mla_attend(&self.queries, self.scale, batch, LayerCache { cache, layer }, &mut self.attended);
+        backend.mla_cache(&self.latent, &self.latent_norm, rope, batch, &mut self.cache);
+        backend.mla_attend(&self.queries, self.scale, batch, &self.cache, &mut self.attended);
         backend.linear_heads(&self.attended, &self.value_up, &mut self.values);
         backend.linear_add(&self.values, &self.output, stream);
     }
 
-    pub(super) fn load(backend: &B, config: &ModelConfig, weights: &Weights, prefix: &str) -> Result<Mla<B>, LoadError> {
+    pub(super) fn load(backend: &B, config: &ModelConfig, weights: &Weights, prefix: &str, slots: usize) -> Result<Mla<B>, LoadError> {
         let (mla, hidden) = (&config.attention, config.hidden);
         let MlaConfig { heads, latent, nope, rope, value, .. } = *mla;
         let name = |part: &str| format!("{prefix}.{part}.weight");
@@ -64,6 +66,7 @@ impl<B: Backend> Mla<B> {
             value_up: heads_up().map(|(_, values)| backend.matrix(values, latent)).collect(),
             output: backend.matrix(&output, heads * value),
             scale: rope::softmax_scale(&config.rope, nope + rope),
+            cache: backend.cache(slots, latent + rope),
             q: backend.rows(heads * (nope + rope)),
             queries: backend.rows(heads * (latent + rope)),
             latent: backend.rows(latent + rope),
@@ -79,7 +82,7 @@ impl<B: Backend> Query<B> {
             Query::Direct(matrix) => backend.linear(x, matrix, out),
             Query::LowRank { down, norm, up, lowered, normed } => {
                 backend.linear(x, down, lowered);
-                backend.rms_norm(lowered, &norm.weight, norm.epsilon, normed);
+                backend.rms_norm(lowered, norm, normed);
                 backend.linear(normed, up, out);
             }
         }

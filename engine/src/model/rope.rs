@@ -30,6 +30,11 @@ impl Rope {
         Rope { pairs: width / 2, cosines, sines }
     }
 
+    /// Channels that are rotated.
+    pub(crate) fn width(&self) -> usize {
+        2 * self.pairs
+    }
+
     pub(crate) fn at(&self, position: usize) -> Rotation<'_> {
         let pairs = position * self.pairs..(position + 1) * self.pairs;
         Rotation { cosines: &self.cosines[pairs.clone()], sines: &self.sines[pairs] }

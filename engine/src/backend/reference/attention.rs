@@ -1,44 +1,25 @@
-//! Latent attention in absorbed form: queries are brought into the space of the cache, so one cached entry a token
-//! serves all heads, in prefill and in decode alike.
+//! Latent attention: queries come in the space of the cache, so one cached entry a token serves all heads, in prefill and
+//! in decode alike.
 
 use crate::backend::reference::Cache;
-use crate::backend::reference::matrix::{self, LANES, Lanes, Matrix, Strided};
+use crate::backend::reference::matrix::{self, LANES, Lanes, Strided};
 use crate::backend::reference::vector::{Width, exp, for_every_width};
 use crate::batch::{Batch, Row};
-use crate::model::rope::Rotation;
 
 /// Heads whose weighted sums stay in registers together.
 const HEADS: usize = 4;
 
 /// The cached entries that one row may look at, in the order of their positions: one slice for each page.
 pub(super) struct Context<'a> {
-    pub(super) pages: Vec<&'a [f32]>,
+    pages: Vec<&'a [f32]>,
     /// Numbers in an entry.
-    pub(super) entry: usize,
+    entry: usize,
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn of(row: Row, batch: &Batch, cache: &'a Cache, layer: usize) -> Context<'a> {
-        let pages = batch.context(row).map(|slots| cache.entries(layer, slots));
+    pub(super) fn of(row: Row, batch: &Batch, cache: &'a Cache) -> Context<'a> {
+        let pages = batch.context(row).map(|slots| cache.entries(slots));
         Context { pages: pages.collect(), entry: cache.width }
-    }
-}
-
-/// The first part of every head's query, `q_nope W_UK`; `out` comes zeroed.
-pub(super) fn absorb_queries(width: Width, q: Strided, key_up: &[Matrix], out: &mut [f32]) {
-    let out_width = out.len() / q.count;
-    let (in_head, out_head) = (q.stride / key_up.len(), out_width / key_up.len());
-    for (head, matrix) in key_up.iter().enumerate() {
-        matrix::multiply_add(width, q.skip(head * in_head), matrix.all(), &mut out[head * out_head..], out_width);
-    }
-}
-
-/// The second part of every head's query, for one row: `rope(q_pe)`.
-pub(super) fn rotate_queries(q: &[f32], key_up: &[Matrix], rotation: Rotation, out: &mut [f32]) {
-    let (in_head, out_head) = (q.len() / key_up.len(), out.len() / key_up.len());
-    let heads = q.chunks_exact(in_head).zip(out.chunks_exact_mut(out_head));
-    for ((q, out), matrix) in heads.zip(key_up) {
-        rotation.rotate(&q[matrix.inputs()..], &mut out[matrix.outputs()..]);
     }
 }
 
