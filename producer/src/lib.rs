@@ -75,7 +75,7 @@ impl Producer {
 pub async fn run(listener: TcpListener, backing: Backing, settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let producer = Arc::new(Producer::new(backing.clone(), settings));
     tracing::info!(address = %listener.local_addr()?, "serving");
-    tokio::join!(http::serve(listener, producer.clone(), &shutdown), producer.listen(&shutdown), dispatch::run(backing, &shutdown),);
+    tokio::join!(http::serve(listener, producer.clone(), &shutdown), producer.listen(&shutdown), dispatch::run(backing, &shutdown));
     Ok(())
 }
 
