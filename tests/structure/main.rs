@@ -57,3 +57,13 @@ fn only_the_command_line_reads_the_environment() {
         }
     }
 }
+
+#[test]
+fn every_file_that_the_architecture_names_exists() {
+    let text = read(&workspace().join("ARCHITECTURE.md"));
+    let named: Vec<&str> = text.split('`').filter(|word| word.contains("/src/") && word.ends_with(".rs")).collect();
+    assert!(named.len() >= 20, "the ten steps name their files");
+    for file in named {
+        assert!(workspace().join(file).is_file(), "ARCHITECTURE.md names {file}, which does not exist");
+    }
+}
