@@ -69,27 +69,26 @@ pub(crate) fn roots(folder: &Path) -> Vec<PathBuf> {
     let named = manifest.lines().filter_map(|line| line.trim().strip_prefix("path = \"")?.strip_suffix("\""));
     let mut roots: Vec<_> = ["src/lib.rs", "src/main.rs", "build.rs"].into_iter().chain(named).map(|path| folder.join(path)).collect();
     for targets in ["src/bin", "tests", "benches", "examples"] {
-        if let Ok(entries) = fs::read_dir(folder.join(targets)) {
-            roots.extend(entries.map(|entry| entry.expect("an entry").path()));
-        }
+        let entries = fs::read_dir(folder.join(targets)).into_iter().flatten();
+        // A target is a file, or a folder with a main.rs.
+        roots.extend(entries.map(|entry| entry.expect("an entry").path()).flat_map(|path| [path.join("main.rs"), path]));
     }
     roots.retain(|path| path.is_file() && path.extension().is_some_and(|extension| extension == "rs"));
     roots
 }
 
-/// The roots and every file their `mod NAME;` lines lead to.
+/// The roots and every file their modules lead to: by `mod NAME;`, or by a `#[path = "FILE"]` before it.
 pub(crate) fn reachable(roots: &[PathBuf]) -> BTreeSet<PathBuf> {
     let mut reached = BTreeSet::new();
     let mut open: Vec<(PathBuf, bool)> = roots.iter().map(|root| (root.clone(), true)).collect();
     while let Some((file, is_root)) = open.pop() {
         let text = read(&file);
-        let folder = if is_root { file.parent().expect("a file has a folder").to_owned() } else { file.with_extension("") };
-        for module in text.lines().filter_map(declared_module) {
-            let child = folder.join(module).with_extension("rs");
-            if child.is_file() && !reached.contains(&child) {
-                open.push((child, false));
-            }
-        }
+        let beside = file.parent().expect("a file has a folder").to_owned();
+        let below = if is_root { beside.clone() } else { file.with_extension("") };
+        let by_name = text.lines().filter_map(declared_module).map(|name| below.join(name).with_extension("rs"));
+        let by_path =
+            text.lines().filter_map(|line| line.trim().strip_prefix("#[path = \"")?.strip_suffix("\"]")).map(|path| beside.join(path));
+        open.extend(by_name.chain(by_path).filter(|child| child.is_file() && !reached.contains(child)).map(|child| (child, false)));
         reached.insert(file);
     }
     reached

@@ -1,3 +1,5 @@
+//! Lines of batch files, good and bad, and what the check says of them.
+
 use super::*;
 
 const GOOD: &str = r#"{"custom_id":"ID","method":"POST","url":"/v1/chat/completions","body":{"model":"nano","messages":[{"role":"user","content":"hi"}]}}"#;

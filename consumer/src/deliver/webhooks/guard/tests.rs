@@ -1,3 +1,5 @@
+//! Addresses and URLs that the guard lets through or refuses, in every spelling.
+
 use super::*;
 
 fn guard(allow: &[&str], allow_http: bool) -> Guard {
