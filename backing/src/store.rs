@@ -23,6 +23,7 @@ mod keys;
 mod leases;
 mod lines;
 mod models;
+mod pruning;
 mod requests;
 mod results;
 mod tenants;
@@ -37,6 +38,7 @@ pub use files::Order;
 pub use keys::KeyRow;
 pub use leases::{DISPATCHER, Term};
 pub use lines::NewLine;
+pub use pruning::Pruned;
 pub use requests::{Body, NewSingle, SingleView};
 pub use results::{Ended, FinishReport, LineResult};
 pub use workers::Worker;
@@ -164,3 +166,6 @@ impl Store {
         self.0.database.writer().await?.rows(sql, values).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use backing::{Backing, shutdown::Shutdown, store::Change};
+use backing::{
+    Backing,
+    shutdown::Shutdown,
+    store::{Change, Pruned},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -13,8 +17,6 @@ use crate::{
 
 /// Rows changed in one transaction.
 const CHUNK: u32 = 500;
-/// Single requests removed in one turn; what the store gives back tells of large ones only, so a turn is not repeated at once.
-const SINGLES_CHUNK: u32 = 5000;
 
 /// A thing to be done every now and then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +61,8 @@ impl Duty {
         let done = match self {
             Self::Sweep => sweep(backing).await?,
             Self::End => backing.store.end_unfinished(CHUNK).await?,
-            Self::PruneLines => backing.store.prune_lines(CHUNK).await?,
-            Self::PruneSingles => prune_singles(backing, settings.singles_kept).await?,
+            Self::PruneLines => remove(backing, backing.store.prune_lines(CHUNK).await?).await?,
+            Self::PruneSingles => remove(backing, backing.store.prune_singles(settings.singles_kept.as_secs_f64(), CHUNK).await?).await?,
             Self::Collect => collect(backing).await?,
         };
         Ok(if done > 0 { Step::Worked } else { Step::Idle })
@@ -114,12 +116,12 @@ async fn sweep(backing: &Backing) -> anyhow::Result<u64> {
     Ok(returned)
 }
 
-async fn prune_singles(backing: &Backing, kept: Duration) -> anyhow::Result<u64> {
-    let keys = backing.store.prune_singles(kept.as_secs_f64(), SINGLES_CHUNK).await?;
-    for key in &keys {
+/// Removes the objects of what was pruned.
+async fn remove(backing: &Backing, pruned: Pruned) -> anyhow::Result<u64> {
+    for key in &pruned.keys {
         backing.objects.delete(key).await?;
     }
-    Ok(keys.len() as u64)
+    Ok(pruned.rows)
 }
 
 /// Bytes first, then the row: a crash in between repeats the removal.

@@ -125,6 +125,7 @@ create index requests_queued_singles on requests (model, tenant_id, deadline, id
 create index requests_dispatched on requests (model, dispatched_at) where state = 'dispatched';
 create index requests_running on requests (worker_id) where state = 'running';
 create index requests_open_singles on requests (deadline) where batch_id is null and state in ('queued', 'dispatched', 'running');
+create index requests_ended_singles on requests (ended_at) where batch_id is null and ended_at is not null;
 create index requests_open_lines on requests (batch_id) where batch_id is not null and state in ('queued', 'dispatched', 'running');
 -- The queue-like life of these rows leaves many dead versions: vacuum early.
 alter table requests set (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.02, fillfactor = 80);

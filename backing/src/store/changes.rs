@@ -125,3 +125,18 @@ async fn listen(listener: &mut PgListener, changes: &Sender<Change>) -> Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_survives_its_text_form_and_unknown_texts_are_no_change() {
+        for change in [Change::Queued, Change::Ended(RequestId::new()), Change::Batch(BatchId::new()), Change::Keys, Change::Event] {
+            assert_eq!(Change::of_text(&change.text()), Some(change));
+        }
+        for text in ["", "ended", "ended x", "batch ", "later version"] {
+            assert_eq!(Change::of_text(text), None, "{text}");
+        }
+    }
+}

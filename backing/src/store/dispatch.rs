@@ -185,7 +185,7 @@ impl Store {
             Undelivered::Unanswered { seconds } => (
                 "with lost as (
                     select id from requests
-                    where state = 'dispatched' and dispatched_at <= later(-$1)
+                    where state = 'dispatched' and dispatched_at <= later(-$1::float8)
                     order by id for update skip locked)
                 update requests set state = 'queued', dispatched_at = null
                 where id in (select id from lost) and state = 'dispatched'

@@ -1,4 +1,4 @@
-//! How batches end: rejected, overdue, cancelled or completed, each with its event; and how their lines are pruned afterwards.
+//! How batches end: rejected, overdue, cancelled or completed, each with its event.
 
 use std::collections::BTreeMap;
 
@@ -53,6 +53,10 @@ impl Store {
         for row in &ended {
             tallies.entry(row.id("batch_id")?).or_default().add(row.named("state", request::State::from_name)?, None);
         }
+        for batch in tallies.keys() {
+            // Workers that run some of these lines should stop.
+            tx.tell(Change::Batch(*batch));
+        }
         tx.count(tallies).await?;
         tx.commit().await?;
         Ok(ended.len() as u64)
@@ -103,30 +107,6 @@ impl Store {
         }
         tx.commit().await?;
         Ok(true)
-    }
-
-    /// Deletes up to `limit` rows of lines (with bodies and results) of terminal batches; returns how many went.
-    pub async fn prune_lines(&self, limit: u32) -> Result<u64> {
-        let mut pruned = 0;
-        while pruned < u64::from(limit) {
-            let sql = "select id from batches
-                where pruned_at is null and state in ('failed', 'completed', 'expired', 'cancelled')
-                order by id limit 1";
-            let Some(batch) = self.read_one(sql, args![]).await? else { break };
-            pruned += self.prune_batch(batch.id("id")?, u64::from(limit) - pruned).await?;
-        }
-        Ok(pruned)
-    }
-
-    async fn prune_batch(&self, id: BatchId, limit: u64) -> Result<u64> {
-        let mut tx = self.begin().await?;
-        let sql = "delete from requests where id in (select id from requests where batch_id = $1 limit $2) returning id";
-        let pruned = tx.rows(sql, args![id, limit]).await?.len() as u64;
-        if pruned < limit {
-            tx.rows("update batches set pruned_at = now() where id = $1 and pruned_at is null", args![id]).await?;
-        }
-        tx.commit().await?;
-        Ok(pruned)
     }
 }
 

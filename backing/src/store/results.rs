@@ -25,9 +25,9 @@ pub struct Ended {
 /// What a finish changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FinishReport {
-    /// Requests that now have their one result and charge.
+    /// Requests whose one result is this one: written now or, if the answer to an earlier call was lost, by that.
     pub won: usize,
-    /// Results that came too late or twice and changed nothing.
+    /// Results that came too late and changed nothing.
     pub fenced: Vec<RequestId>,
 }
 
@@ -65,26 +65,6 @@ impl Store {
             where r.id is null";
         let ids = value::ids(ids.iter().map(|id| id.uuid()))?;
         self.read(sql, args![ids]).await?.iter().map(|row| row.id("id")).collect()
-    }
-
-    /// Deletes ended single requests older than `seconds` with bodies and results, at most `limit`; returns the object keys to remove.
-    pub async fn prune_singles(&self, seconds: f64, limit: u32) -> Result<Vec<String>> {
-        let mut tx = self.begin().await?;
-        let sql = "select r.id, b.key as body_key, s.key as result_key
-            from requests r left join request_bodies b on b.request_id = r.id left join results s on s.request_id = r.id
-            where r.batch_id is null and r.ended_at <= later(-$1)
-            order by r.ended_at limit $2";
-        let old = tx.rows(sql, args![seconds, limit]).await?;
-        let ids = old.iter().map(|row| row.get("id")).collect::<Result<Vec<Uuid>>>()?;
-        let mut keys = Vec::new();
-        for row in &old {
-            keys.extend(row.optional("body_key")?);
-            keys.extend(row.optional("result_key")?);
-        }
-        let sql = "delete from requests where id in (select id from json_to_recordset($1::json) as given(id uuid))";
-        tx.rows(sql, args![value::ids(ids)?]).await?;
-        tx.commit().await?;
-        Ok(keys)
     }
 }
 
@@ -131,6 +111,7 @@ impl Transaction {
     /// Ends claims of a worker; see [`Store::finish`].
     pub(super) async fn finish(&mut self, worker: WorkerId, ended: &[Ended]) -> Result<FinishReport> {
         let mut by_id: HashMap<RequestId, &Ended> = ended.iter().map(|ended| (ended.id, ended)).collect();
+        let claims: Vec<(RequestId, i32)> = ended.iter().map(|ended| (ended.id, ended.epoch)).collect();
         let mut winners = Vec::with_capacity(ended.len());
         for row in self.end_claims(worker, ended).await? {
             if let Some(ended) = by_id.remove(&row.id("id")?) {
@@ -148,7 +129,20 @@ impl Transaction {
             }
         }
         self.count(tallies).await?;
-        Ok(FinishReport { won: winners.len(), fenced: by_id.into_keys().collect() })
+        let mut won = winners.len();
+        if !by_id.is_empty() {
+            for id in self.ended_by(worker, &claims).await? {
+                won += usize::from(by_id.remove(&id).is_some());
+            }
+        }
+        Ok(FinishReport { won, fenced: by_id.into_keys().collect() })
+    }
+
+    /// Those of the claims whose result is already there.
+    async fn ended_by(&mut self, worker: WorkerId, claims: &[(RequestId, i32)]) -> Result<Vec<RequestId>> {
+        let sql = "select r.id from json_to_recordset($1::json) as given(id uuid, epoch integer) cross join requests r
+            where r.id = given.id and r.state in ('succeeded', 'failed') and r.worker_id = $2 and r.epoch = given.epoch";
+        self.rows(sql, args![value::claims(claims)?, worker]).await?.iter().map(|row| row.id("id")).collect()
     }
 
     async fn end_claims(&mut self, worker: WorkerId, ended: &[Ended]) -> Result<Vec<Row>> {

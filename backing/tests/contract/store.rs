@@ -5,4 +5,17 @@ mod scene;
 
 mod whole_way;
 
+mod claims;
+mod dispatch;
+mod fencing;
+mod races;
+
+mod endings;
+mod events;
+mod pruning;
+
+mod changes;
+mod leases;
+mod listings;
+
 use databases::on_both;

@@ -1,7 +1,7 @@
 //! Fresh, migrated databases for tests: SQLite in a folder of its own, Postgres by `MILLRACE_TEST_DATABASE_URL`.
 
 use backing::store::Store;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -72,9 +72,25 @@ impl Fresh {
         run(&server, format!("drop database {} with (force)", url.path().trim_start_matches('/'))).await;
     }
 
-    /// Whether this is SQLite.
-    pub(crate) fn is_embedded(&self) -> bool {
-        self.folder.is_some()
+    /// Runs a statement beside the store, such as one that turns back a clock.
+    pub(crate) async fn execute(&self, sql: &'static str) {
+        match &self.folder {
+            Some(_) => SqliteConnection::connect(&self.url).await.unwrap().execute(sql).await.map(drop).unwrap(),
+            None => PgConnection::connect(&self.url).await.unwrap().execute(sql).await.map(drop).unwrap(),
+        }
+    }
+
+    /// Counts beside the store.
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
+        match &self.folder {
+            Some(_) => sqlx::query_scalar(sql).fetch_one(&mut SqliteConnection::connect(&self.url).await.unwrap()).await.unwrap(),
+            None => sqlx::query_scalar(sql).fetch_one(&mut PgConnection::connect(&self.url).await.unwrap()).await.unwrap(),
+        }
+    }
+
+    /// Closes the window of every batch.
+    pub(crate) async fn close_windows(&self) {
+        self.execute("update batches set expires_at = '2020-01-01T00:00:00.000+00:00'").await;
     }
 }
 

@@ -1,0 +1,43 @@
+//! Wake-ups: whoever listens hears of it, in this process and (on Postgres) in all others.
+
+use std::time::Duration;
+
+use backing::store::{Change, Changes, Store};
+use domain::request::Lane;
+
+use super::{
+    on_both,
+    scene::{Scene, answered},
+};
+
+/// Reads on until a change comes; fails the test if it never does.
+async fn hear(changes: &mut Changes, wanted: Change) {
+    let heard = async { while changes.next().await != wanted {} };
+    tokio::time::timeout(Duration::from_secs(20), heard).await.unwrap_or_else(|_| panic!("never heard of {wanted:?}"));
+}
+
+on_both! {
+    async fn each_kind_of_change_is_heard(fresh: Fresh) {
+        let scene = Scene::new(&fresh.store).await;
+        // On Postgres the changes of one process are heard by another.
+        let listener = if fresh.url.starts_with("postgres") { Store::open(&fresh.url).await.unwrap() } else { fresh.store.clone() };
+        let mut changes = listener.changes();
+        let worker = scene.worker(2).await;
+        hear(&mut changes, Change::Queued).await;
+
+        let batch = scene.started(1, 3600).await;
+        hear(&mut changes, Change::Batch(batch.id)).await;
+        let claims = scene.claim(worker, Lane::Batch, 1).await;
+        hear(&mut changes, Change::Queued).await;
+        scene.store.finish(worker, &[answered(&claims[0])]).await.unwrap();
+        hear(&mut changes, Change::Batch(batch.id)).await;
+
+        let id = scene.single(60).await;
+        scene.store.cancel_single(scene.tenant, id).await.unwrap();
+        hear(&mut changes, Change::Ended(id)).await;
+
+        let key = scene.store.insert_key(scene.tenant, [1; 32], "abcd").await.unwrap();
+        scene.store.revoke_key(key).await.unwrap();
+        hear(&mut changes, Change::Keys).await;
+    }
+}
