@@ -45,6 +45,9 @@ impl Queue {
     /// Publishes persistent, mandatory messages and waits for the confirms, all within a bound. True where the broker has the message
     /// in a queue; false means unknown or refused, and the caller treats the doorbell as not delivered.
     pub async fn publish(&self, model: &str, lane: Lane, envelopes: &[Envelope]) -> Vec<bool> {
+        if envelopes.is_empty() {
+            return Vec::new();
+        }
         match &self.0 {
             Side::Rabbit(rabbit) => rabbit.publish(model, lane, envelopes).await,
             Side::Local(local) => local.publish(model, lane, envelopes),

@@ -4,7 +4,7 @@ mod buckets;
 
 use std::{sync::OnceLock, thread, time::Duration};
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging to stderr; `json` for machines. Level from `RUST_LOG`-style `filter`. Only the first call of a process counts.
@@ -30,7 +30,9 @@ pub fn install_metrics() -> Metrics {
 fn install() -> Metrics {
     let recorder = buckets::ALL
         .iter()
-        .try_fold(PrometheusBuilder::new(), |builder, (matcher, buckets)| builder.set_buckets_for_metric(matcher(), buckets))
+        .try_fold(PrometheusBuilder::new(), |builder, (suffix, buckets)| {
+            builder.set_buckets_for_metric(Matcher::Suffix((*suffix).to_owned()), buckets)
+        })
         .unwrap_or_default()
         .build_recorder();
     let handle = recorder.handle();

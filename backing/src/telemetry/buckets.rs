@@ -1,25 +1,19 @@
 //! Buckets of histograms: those of vLLM where a metric has its suffix, so that existing dashboards port by find and replace.
 
-use metrics_exporter_prometheus::Matcher;
-
-/// The first matching row counts; full names and longer suffixes therefore come first.
-pub(super) const ALL: &[(fn() -> Matcher, &[f64])] = &[
-    (|| suffix("time_to_first_token_seconds"), TO_FIRST_TOKEN),
-    (|| suffix("time_per_output_token_seconds"), PER_TOKEN),
-    (|| suffix("e2e_request_latency_seconds"), WHOLE_REQUEST),
-    (|| suffix("request_queue_time_seconds"), WHOLE_REQUEST),
-    (|| suffix("request_inference_time_seconds"), WHOLE_REQUEST),
-    (|| suffix("request_prefill_time_seconds"), WHOLE_REQUEST),
-    (|| suffix("request_decode_time_seconds"), WHOLE_REQUEST),
-    (|| suffix("_seconds"), CALL),
-    (|| suffix("_tokens_total"), COUNT),
-    (|| suffix("_tokens"), COUNT),
-    (|| suffix("_size"), COUNT),
+/// Suffixes and their buckets.
+pub(super) const ALL: &[(&str, &[f64])] = &[
+    ("time_to_first_token_seconds", TO_FIRST_TOKEN),
+    ("time_per_output_token_seconds", PER_TOKEN),
+    ("e2e_request_latency_seconds", WHOLE_REQUEST),
+    ("request_queue_time_seconds", WHOLE_REQUEST),
+    ("request_inference_time_seconds", WHOLE_REQUEST),
+    ("request_prefill_time_seconds", WHOLE_REQUEST),
+    ("request_decode_time_seconds", WHOLE_REQUEST),
+    ("_seconds", CALL),
+    ("_tokens_total", COUNT),
+    ("_tokens", COUNT),
+    ("_size", COUNT),
 ];
-
-fn suffix(text: &str) -> Matcher {
-    Matcher::Suffix(text.to_owned())
-}
 
 const TO_FIRST_TOKEN: &[f64] =
     &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0];

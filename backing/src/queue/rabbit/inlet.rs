@@ -76,9 +76,10 @@ impl Inlet {
             let Err(doubt) = self.consume(&link).await;
             self.inbox.clear(self.place.lane());
             tracing::warn!(queue = %self.place.queue(), %doubt, "subscribing again");
-            // A refusal closes one channel only; what else goes wrong may concern the whole connection.
-            if !matches!(&doubt, Doubt::Ended) && !matches!(&doubt, Doubt::Failed(Error::Queue(error)) if error.is_amqp_soft_error()) {
-                link.doubt();
+            match doubt {
+                Doubt::Failed(error) => link.blame(&error),
+                Doubt::Silent => link.doubt(),
+                Doubt::Ended | Doubt::Disconnected => {}
             }
             backoff.pause().await;
         }

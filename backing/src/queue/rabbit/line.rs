@@ -80,7 +80,11 @@ impl Line {
         loop {
             match Link::open(&self.uri, self.name).await {
                 Ok(link) => self.hold(Arc::new(link)).await,
-                Err(error) => tracing::warn!(line = self.name, %error, "the broker is not reachable"),
+                // Once is enough, until something changes.
+                Err(error) if !matches!(*self.state.borrow(), State::Down) => {
+                    tracing::warn!(line = self.name, %error, "the broker is not reachable");
+                }
+                Err(error) => tracing::debug!(line = self.name, %error, "the broker is still not reachable"),
             }
             self.state.send_replace(State::Down);
             backoff.pause().await;
@@ -92,6 +96,6 @@ impl Line {
         metrics::counter!("millrace_queue_connections_total", "line" => self.name).increment(1);
         self.state.send_replace(State::Up(link.clone()));
         link.ended().await;
-        tracing::warn!(line = self.name, "the connection to the broker ended; making another");
+        tracing::warn!(line = self.name, "the connection to the broker ended; connecting again");
     }
 }

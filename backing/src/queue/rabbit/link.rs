@@ -13,7 +13,7 @@ use tokio::{net::lookup_host, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{super::lock, ANSWER_WITHIN};
-use crate::{Result, error::within};
+use crate::{Error, Result, error::within};
 
 /// TCP, TLS and AMQP's handshake together.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -71,6 +71,13 @@ impl Link {
     pub(super) fn doubt(&self) {
         self.over.cancel();
         self.socket.cut();
+    }
+
+    /// Gives the connection up, unless the fault is a mere refusal, which closes one channel only.
+    pub(super) fn blame(&self, error: &Error) {
+        if !matches!(error, Error::Queue(error) if error.is_amqp_soft_error()) {
+            self.doubt();
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -118,7 +118,7 @@ async fn keep(place: Place, line: Arc<Line>, signs: Arc<Signs>, sender: watch::S
             }
             Err(error) => {
                 tracing::warn!(queue = %place.queue(), %error, "cannot publish to this queue yet");
-                link.doubt();
+                link.blame(&error);
             }
         }
         backoff.pause().await;

@@ -1,19 +1,16 @@
-//! The place of a lane on the broker: its queue, found, declared, or healed. Nothing about the messages in it.
+//! The place of a lane on the broker: its queue, found or declared, and if it is wedged, healed. Nothing about the messages in it.
 
-use std::{
-    fmt::Write,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-    time::Duration,
-};
+mod healing;
+
+use std::{fmt::Write, sync::atomic::AtomicBool};
 
 use domain::request::Lane;
 use lapin::{
     Channel, ErrorKind,
-    options::{BasicGetOptions, BasicNackOptions, QueueDeclareOptions, QueueDeleteOptions},
-    protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError},
-    types::{FieldTable, ShortString},
+    options::QueueDeclareOptions,
+    protocol::{AMQPErrorKind, AMQPSoftError},
+    types::{AMQPValue, FieldTable, ShortString},
 };
-use tokio::time::timeout;
 
 use super::{
     super::{LANE_CAPACITY, LaneLost},
@@ -21,12 +18,6 @@ use super::{
     link::Link,
 };
 use crate::{Error, Result, error::within};
-
-/// A queue that does not even say that it is empty within this time has no leader.
-const PROBE_WITHIN: Duration = Duration::from_secs(3);
-
-/// The broker waits five seconds for the dead members of a wedged queue before it deletes it.
-const DELETE_WITHIN: Duration = Duration::from_secs(20);
 
 /// Far above anything healthy. Attempts are counted in the store; this only ends a message that makes every reader crash.
 const DELIVERIES_MAX: i64 = 100;
@@ -38,7 +29,7 @@ pub(super) struct Place {
     queue: ShortString,
     model: String,
     lane: Lane,
-    /// The last probe ended the connection instead of being answered.
+    /// The last probe cost us the connection.
     suspect: AtomicBool,
 }
 
@@ -74,12 +65,9 @@ impl Place {
     /// Makes sure that the queue is there and has a leader. Each step takes a channel of its own, since a refusal closes it.
     pub(super) async fn settle(&self, link: &Link) -> Result<Found> {
         match self.look(&link.channel().await?).await {
-            Ok(queue) if queue.message_count() > 0 || queue.consumer_count() > 0 => {
-                self.suspect.store(false, Relaxed);
-                Ok(if queue.message_count() > 0 { Found::Filled } else { Found::Empty })
-            }
-            Ok(_) if self.is_alive(link).await? => Ok(Found::Empty),
-            Ok(_) => self.heal(link).await,
+            Ok(queue) if queue.message_count() > 0 => Ok(Found::Filled),
+            Ok(queue) if queue.consumer_count() > 0 => Ok(Found::Empty),
+            Ok(_) => self.probe(link).await,
             Err(error) if is(&error, AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND)) => {
                 self.declare(link).await?;
                 Ok(Found::Lost)
@@ -88,47 +76,10 @@ impl Place {
         }
     }
 
-    /// The number of messages and consumers. It answers even where the queue has lost its leader: then both are zero.
+    /// The number of messages and consumers. There is an answer even where the queue has lost its leader: then both are zero.
     pub(super) async fn look(&self, channel: &Channel) -> Result<lapin::Queue> {
         let options = QueueDeclareOptions::durable().passive();
         within(ANSWER_WITHIN, "a queue", channel.queue_declare(self.queue.clone(), options, FieldTable::default())).await
-    }
-
-    /// Asks an empty queue for a message. A wedged one, left by a broker that died within a second of the declaration, keeps us waiting
-    /// for more than a minute; some versions end the connection instead, so that the answer stands only at the next attempt.
-    async fn is_alive(&self, link: &Link) -> Result<bool> {
-        if self.suspect.swap(false, Relaxed) {
-            return Ok(false);
-        }
-        let channel = link.channel().await?;
-        match timeout(PROBE_WITHIN, channel.basic_get(self.queue.clone(), BasicGetOptions::default())).await {
-            Ok(Ok(None)) => Ok(true),
-            Ok(Ok(Some(message))) => {
-                within(ANSWER_WITHIN, "a nack", message.nack(BasicNackOptions { requeue: true, ..Default::default() })).await?;
-                Ok(true)
-            }
-            Ok(Err(error)) => {
-                let error = Error::from(error);
-                self.suspect.store(is(&error, AMQPErrorKind::Hard(AMQPHardError::INTERNALERROR)), Relaxed);
-                Err(error)
-            }
-            Err(_) => Ok(false),
-        }
-    }
-
-    /// Replaces a wedged queue, unless somebody else did so while we were looking. That the broker opens a channel and looks the queue up
-    /// shows that it is not the broker that hangs.
-    async fn heal(&self, link: &Link) -> Result<Found> {
-        let channel = link.channel().await?;
-        let queue = self.look(&channel).await?;
-        if queue.message_count() > 0 || queue.consumer_count() > 0 {
-            return Ok(Found::Empty);
-        }
-        tracing::warn!(queue = %self.queue, "this queue has lost its leader; replacing it");
-        metrics::counter!("millrace_queue_healed_total", "lane" => self.lane.name()).increment(1);
-        within(DELETE_WITHIN, "deleting a queue", channel.queue_delete(self.queue.clone(), QueueDeleteOptions::default())).await?;
-        self.declare(link).await?;
-        Ok(Found::Lost)
     }
 
     async fn declare(&self, link: &Link) -> Result<()> {
@@ -142,8 +93,8 @@ impl Place {
 /// too long loses its channel and sets up another.
 fn arguments() -> FieldTable {
     let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), lapin::types::AMQPValue::LongString("quorum".into()));
-    arguments.insert("x-overflow".into(), lapin::types::AMQPValue::LongString("reject-publish".into()));
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
     arguments.insert("x-max-length".into(), (LANE_CAPACITY as i64).into());
     arguments.insert("x-delivery-limit".into(), DELIVERIES_MAX.into());
     arguments

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use super::super::{
     super::{Doorbell, Ticket as AnyTicket, lock},
     link::Link,
 };
-use crate::error::within;
+use crate::{Error, error::within};
 
 /// For all answers of one call together.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -27,9 +27,9 @@ pub(super) struct Session {
     unanswered: Mutex<BTreeSet<u64>>,
 }
 
-/// The right to answer one delivery, worth nothing once its session has ended.
+/// The right to answer one delivery. It does not keep its session alive: when that ends, the broker gives the delivery to somebody else.
 pub(in super::super::super) struct Ticket {
-    session: Arc<Session>,
+    session: Weak<Session>,
     tag: u64,
 }
 
@@ -62,9 +62,11 @@ fn tickets(doorbells: Vec<Doorbell>) -> Vec<Ticket> {
 pub(super) async fn answer(mut tickets: Vec<Ticket>, answer: Answer) {
     while let Some(Ticket { session, .. }) = tickets.first() {
         let session = session.clone();
-        let (own, others) = tickets.into_iter().partition::<Vec<_>, _>(|ticket| Arc::ptr_eq(&ticket.session, &session));
+        let (own, others) = tickets.into_iter().partition::<Vec<_>, _>(|ticket| ticket.session.ptr_eq(&session));
         tickets = others;
-        session.answer(own.into_iter().map(|ticket| ticket.tag).collect(), answer).await;
+        if let Some(session) = session.upgrade() {
+            session.answer(own.into_iter().map(|ticket| ticket.tag).collect(), answer).await;
+        }
     }
 }
 
@@ -84,7 +86,7 @@ impl Session {
     /// Notes a delivery.
     pub(super) fn note(self: &Arc<Self>, tag: u64) -> Ticket {
         lock(&self.unanswered).insert(tag);
-        Ticket { session: self.clone(), tag }
+        Ticket { session: Arc::downgrade(self), tag }
     }
 
     /// An answer that is too late is of no consequence: the broker has given the message to somebody else by now.
@@ -109,9 +111,10 @@ impl Session {
             }
             lapin::Result::Ok(())
         };
-        if let Err(error) = within(ANSWERS_WITHIN, "an ack", sending).await {
-            tracing::debug!(%error, "doorbells could not be answered");
-            self.link.doubt();
+        match within(ANSWERS_WITHIN, "an ack", sending).await {
+            Ok(()) => {}
+            Err(Error::Timeout { .. }) => self.link.doubt(),
+            Err(error) => tracing::debug!(%error, "these doorbells will ring again"),
         }
     }
 

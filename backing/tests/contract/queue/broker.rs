@@ -1,0 +1,75 @@
+//! A broker of a test's own, which it may kill, stop and wipe. Started by `infra/services`.
+
+use std::{path::PathBuf, process::Command};
+
+use tempfile::TempDir;
+
+pub(crate) struct Broker {
+    folder: TempDir,
+    pub(crate) url: String,
+}
+
+impl Broker {
+    /// `None` where the shared broker is missing too: then RabbitMQ is not there to be tested.
+    pub(crate) fn start() -> Option<Self> {
+        super::fresh::shared_url()?;
+        let mut broker = Self { folder: tempfile::tempdir().unwrap(), url: String::new() };
+        broker.revive();
+        let addresses = broker.call("env", &[]);
+        let url = addresses.lines().find_map(|line| line.strip_prefix("export MILLRACE_TEST_AMQP_URL="));
+        broker.url = url.expect("the broker has an address").trim_matches('\'').to_owned();
+        Some(broker)
+    }
+
+    pub(crate) fn kill(&self) {
+        self.call("kill", &["rabbitmq"]);
+    }
+
+    pub(crate) fn wipe(&self) {
+        self.call("wipe", &["rabbitmq"]);
+    }
+
+    pub(crate) fn revive(&self) {
+        self.call("start", &["rabbitmq"]);
+    }
+
+    pub(crate) fn pid(&self) -> String {
+        let status = self.call("status", &[]);
+        status.split_whitespace().skip_while(|word| *word != "pid").nth(1).expect("the broker runs").to_owned()
+    }
+
+    /// Connections of anybody to this broker.
+    pub(crate) fn connections(&self) -> usize {
+        let port = format!(":{:04X}", url::Url::parse(&self.url).unwrap().port().unwrap());
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let established = |line: &&str| {
+            let mut columns = line.split_whitespace().skip(2);
+            columns.next().is_some_and(|peer| peer.ends_with(&port)) && columns.next() == Some("01")
+        };
+        table.lines().filter(established).count()
+    }
+
+    fn call(&self, command: &str, arguments: &[&str]) -> String {
+        let output = Command::new(script()).arg(command).arg(self.folder.path()).args(arguments).output().unwrap();
+        // A stopped broker is unhealthy, which is what `status` says by its exit code.
+        let fine = output.status.success() || command == "status";
+        assert!(fine, "infra/services {command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// Sends a signal, at once.
+pub(crate) fn signal(pid: &str, signal: &str) {
+    assert!(Command::new("kill").args(["-s", signal, pid]).status().unwrap().success());
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let removed = Command::new(script()).arg("remove").arg(self.folder.path()).status();
+        assert!(removed.is_ok_and(|status| status.success()) || std::thread::panicking(), "the broker could not be removed");
+    }
+}
+
+fn script() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../infra/services")
+}
