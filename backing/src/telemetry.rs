@@ -28,9 +28,9 @@ pub fn install_metrics() -> Metrics {
 }
 
 fn install() -> Metrics {
-    let recorder = buckets::ALL
+    let recorder = buckets::BY_SUFFIX
         .iter()
-        .try_fold(PrometheusBuilder::new(), |builder, (suffix, buckets)| {
+        .try_fold(PrometheusBuilder::new().set_buckets(buckets::CALL).unwrap_or_default(), |builder, (suffix, buckets)| {
             builder.set_buckets_for_metric(Matcher::Suffix((*suffix).to_owned()), buckets)
         })
         .unwrap_or_default()
