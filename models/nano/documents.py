@@ -1,7 +1,7 @@
 """Tasks on synthetic business documents: chat messages, reasoning and the one right answer. Every sample is a function of its seed and number.
 
     python documents.py --count 3           shows training samples
-    python documents.py --hash 100000       the SHA-256 over that many training samples, as in the model card
+    python documents.py --hash 40000        the SHA-256 over that many training samples; --start skips some
 """
 import argparse
 import hashlib
@@ -55,11 +55,11 @@ def training_sample(number, seed=SEED):
     """Sample `number` of the training stream: copying drills first, documents more and more."""
     rng = random.Random(seed * 1_000_003 + number)
     pool = Pool(rng, held_out=False)
-    drills = min(0.85, max(0.06, 1.2 - number / 8_000))
+    drills = min(0.85, max(0.04, 1.2 - number / 8_000))
     if rng.random() < drills:
         return rng.choice([repeat_drill, record_drill])(pool)
-    task = rng.choices(["extract", "classify", "summarise"], [50, 18, 32])[0]
-    return document_sample(pool, task, rng.choice(["en", "de"]), thinking=rng.random() < 0.3)
+    task = rng.choices(["extract", "classify", "summarise"], [65, 8, 27])[0]
+    return document_sample(pool, task, rng.choice(["en", "de"]), thinking=rng.random() < 0.25)
 
 
 def held_out_sample(number, task, language, thinking, kind=None, seed=SEED):
@@ -145,10 +145,10 @@ def drill_value(pool):
     return pool.pick([pool.name, pool.person, lambda: pool.company("de"), lambda: pool.digits(5), lambda: f"{pool.name()} {pool.digits(3)}"])()
 
 
-def training_hash(count, seed=SEED):
-    """SHA-256 over the first `count` samples of the training stream, one line each."""
+def training_hash(count, start=0, seed=SEED):
+    """SHA-256 over `count` samples of the training stream, one line each."""
     digest = hashlib.sha256()
-    for number in range(count):
+    for number in range(start, start + count):
         digest.update(training_sample(number, seed).line().encode() + b"\n")
     return digest.hexdigest()
 
@@ -156,11 +156,11 @@ def training_hash(count, seed=SEED):
 def main():
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("--count", type=int, default=3)
-    flags.add_argument("--start", type=int, default=100_000)
+    flags.add_argument("--start", type=int, default=0)
     flags.add_argument("--hash", type=int, metavar="COUNT")
     options = flags.parse_args()
     if options.hash:
-        print(training_hash(options.hash))
+        print(training_hash(options.hash, options.start))
         return
     for number in range(options.start, options.start + options.count):
         sample = training_sample(number)

@@ -14,20 +14,22 @@ from evaluate import lines, rendered
 PROMPTS, GREEDY, TOP = 5, 32, 64
 
 
+@torch.no_grad()
 def golden(model, tokenizer, request):
-    """Prompt ids, the greedy continuation, and the largest logits after the prompt as [id, logit]."""
+    """Prompt ids, the greedy continuation (past the end of the answer too), and the largest logits after the prompt as [id, logit]."""
     text = rendered(tokenizer, request["body"])
-    ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
-    with torch.no_grad():
-        logits = model(ids).logits[0, -1]
-        # Past the end of the answer as well: 32 tokens whatever they are.
-        out = model.generate(ids, max_new_tokens=GREEDY, min_new_tokens=None, do_sample=False, eos_token_id=-1)
+    prompt = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    logits = model(prompt).logits[0, -1]
+    ids = prompt
+    for _ in range(GREEDY):
+        next_id = model(ids, use_cache=False).logits[:, -1:].argmax(-1)
+        ids = torch.cat([ids, next_id], dim=1)
     top = logits.topk(TOP)
     return {
         "custom_id": request["custom_id"],
         "prompt": text,
-        "prompt_ids": ids[0].tolist(),
-        "greedy_ids": out[0, ids.shape[1] :].tolist(),
+        "prompt_ids": prompt[0].tolist(),
+        "greedy_ids": ids[0, prompt.shape[1] :].tolist(),
         "top_logits": [[index, round(value, 6)] for index, value in zip(top.indices.tolist(), top.values.tolist())],
     }
 

@@ -36,11 +36,11 @@ def development(rounds=2):
 
 
 def mixed(start):
-    """One sample after another of every task, half of them in German, a quarter with thinking."""
+    """One sample after another of every task, half of them in German, some with thinking."""
     samples = []
     for task, kind, count in MIX:
         for i in range(count):
-            language, thinking = ["en", "de"][i % 2], i % 8 in (3, 4)
+            language, thinking = ["en", "de"][i % 2], i % 10 in (3, 6) and i < 40
             samples.append(held_out_sample(start + len(samples), task, language, thinking, kind))
     random.Random(start).shuffle(samples)
     return samples

@@ -1,10 +1,6 @@
 """Business documents as plain text in English and German, with the fields they hold. What is asked about them is documents.py."""
 from dataclasses import dataclass, field
 
-MONTHS = {
-    "en": "January February March April May June July August September October November December".split(),
-    "de": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split(),
-}
 CURRENCIES = {"EUR": "€", "USD": "$", "GBP": "£", "CHF": "CHF"}
 GOODS = {
     "en": ["paper", "screws", "lamps", "cables", "filters", "gloves", "labels", "pumps", "coffee", "chairs", "toner", "tape"],
@@ -34,11 +30,8 @@ class Document:
 
 
 def date_text(pool, language, date):
-    """A date in one of the customary forms of the language."""
-    month = MONTHS[language][date.month - 1]
-    if language == "de":
-        return pool.pick([f"{date:%d.%m.%Y}", f"{date.day}. {month} {date.year}", date.isoformat()])
-    return pool.pick([f"{date.day} {month} {date.year}", f"{month} {date.day}, {date.year}", date.isoformat()])
+    """A date in one of the customary numeric forms of the language."""
+    return pool.pick([f"{date:%d.%m.%Y}", date.isoformat()]) if language == "de" else date.isoformat()
 
 
 def amount_text(language, cents):

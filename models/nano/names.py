@@ -51,8 +51,8 @@ class Pool:
         return self.draw(lambda: str(self.rng.randrange(10 ** (count - 1), 10**count)))
 
     def cents(self):
-        """An amount of money in cents; small amounts are as frequent as large ones."""
-        size = self.rng.choice([4, 5, 5, 6, 6])
+        """An amount of money in cents, from 10 to 1000."""
+        size = self.rng.choice([4, 5, 5])
         return int(self.draw(lambda: str(self.rng.randrange(10 ** (size - 1), 10**size))))
 
     def date(self):
