@@ -114,7 +114,7 @@ impl Store {
             }
             let sql = "select id, cost from requests
                 where batch_id = $1 and model = $2 and state = 'queued'
-                order by line limit $3";
+                order by line, id limit $3";
             for row in self.read(sql, args![row.id::<BatchId>("id")?, model, missing]).await? {
                 claimant.runnable.push(runnable(&row)?);
             }
