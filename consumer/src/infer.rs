@@ -85,7 +85,7 @@ async fn live(backing: &Backing, settings: &Settings, inference: &mut Inference,
     let fenced = CancellationToken::new();
     let claims = Claims::new(served.claims_max());
     let finish = Finish::new(backing.clone(), worker, served.name.clone(), claims.clone(), fenced.clone());
-    let intake = Intake::new(backing.clone(), worker, served, claims.clone(), &finish, inference.commands.clone());
+    let intake = Intake::new(backing.clone(), worker, settings.lease.lease, served, claims.clone(), &finish, inference.commands.clone());
     let working = async {
         let until_drained = async {
             intake.run(shutdown, &fenced).await;

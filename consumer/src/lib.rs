@@ -32,19 +32,13 @@ const BATCHES_AT_ONCE: usize = 2;
 
 /// Runs the roles of this process until the shutdown, or until one of them cannot go on.
 pub async fn run(backing: Backing, settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
-    // Before any file is read here: a batch for this very model must find it registered.
-    let model = match settings.roles.contains(&Role::Infer) {
-        true => match shutdown.run_until_cancelled(infer::load(&backing, &settings)).await {
-            Some(loaded) => Some(loaded?),
-            None => return Ok(()),
-        },
-        false => None,
-    };
     let consumer = Arc::new(Consumer { backing, settings, shutdown: shutdown.child_token() });
     let mut tasks = JoinSet::new();
-    if let Some(model) = model {
-        let consumer = consumer.clone();
-        tasks.spawn(async move { infer::run(model, &consumer.backing, &consumer.settings, &consumer.shutdown).await });
+    if consumer.settings.roles.contains(&Role::Infer) {
+        // Before any file is read here: a batch for this very model must find it registered.
+        let load = infer::load(&consumer.backing, &consumer.settings);
+        let Some(model) = shutdown.run_until_cancelled(load).await.transpose()? else { return Ok(()) };
+        tasks.spawn(consumer.clone().infer(model));
     }
     for role in consumer.settings.roles.clone() {
         tracing::info!(role = role.name(), "role starts");
@@ -91,6 +85,10 @@ impl Consumer {
         };
         let _: Option<()> = self.shutdown.run_until_cancelled(ingest).await;
         Ok(())
+    }
+
+    async fn infer(self: Arc<Self>, model: infer::Loaded) -> anyhow::Result<()> {
+        infer::run(model, &self.backing, &self.settings, &self.shutdown).await
     }
 
     async fn assemble(self: Arc<Self>) -> anyhow::Result<()> {

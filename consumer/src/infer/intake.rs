@@ -1,6 +1,8 @@
 //! Doorbells become running requests: as many as there is room for are claimed, the claim is committed, the doorbells are answered,
 //! and only then are bodies read and requests handed to the engine.
 
+use std::time::Duration;
+
 use backing::{
     Backing, Error,
     queue::{Doorbell, Doorbells},
@@ -26,6 +28,7 @@ use super::{
 pub(super) struct Intake<'a> {
     backing: Backing,
     worker: WorkerId,
+    lease: Duration,
     doorbells: Doorbells,
     claims: Claims,
     finish: &'a Finish,
@@ -36,6 +39,7 @@ impl<'a> Intake<'a> {
     pub(super) fn new(
         backing: Backing,
         worker: WorkerId,
+        lease: Duration,
         served: &Served,
         claims: Claims,
         finish: &'a Finish,
@@ -43,26 +47,31 @@ impl<'a> Intake<'a> {
     ) -> Self {
         let look_ahead = u16::try_from(served.claims_max()).unwrap_or(u16::MAX);
         let doorbells = backing.queue.subscribe(&served.name, look_ahead);
-        Self { backing, worker, doorbells, claims, finish, commands }
+        Self { backing, worker, lease, doorbells, claims, finish, commands }
     }
 
     /// Takes requests in until the shutdown, which never interrupts it between a claim and the engine.
-    /// Cancels `fenced` if a claim's fate is unknown: rows may be ours that we do not know of.
+    /// Cancels `fenced` if the lease is over, or if a claim's fate is unknown: rows may be ours that we do not know of.
     pub(super) async fn run(mut self, shutdown: &Shutdown, fenced: &CancellationToken) {
         while let Some(room) = shutdown.run_until_cancelled(self.claims.room()).await {
             let Some(rung) = shutdown.run_until_cancelled(self.doorbells.next(room)).await else { return };
-            match self.claim(rung).await {
-                Ok(claimed) => self.start(claimed).await,
-                Err(error) => {
-                    tracing::warn!(worker = %self.worker, "a claim is in doubt: {error}");
+            match self.claim(&rung).await {
+                Ok(claimed) => {
+                    self.doorbells.ack(rung).await;
+                    self.start(claimed).await;
+                }
+                Err(doubt) => {
+                    tracing::warn!(worker = %self.worker, "no claims any more: {doubt}");
+                    self.doorbells.give_back(rung).await;
                     return fenced.cancel();
                 }
             }
         }
     }
 
-    /// Compare-and-set in the store. Doorbells are answered whether or not they could be claimed: those that could not rang in vain.
-    async fn claim(&mut self, rung: Vec<Doorbell>) -> Result<Vec<Claimed>, Error> {
+    /// Compare-and-set in the store. A doorbell that could not be claimed rang in vain, unless our lease is over: answered by the dead,
+    /// it would be missed only when the dispatcher loses its patience.
+    async fn claim(&self, rung: &[Doorbell]) -> Result<Vec<Claimed>, Doubt> {
         // In the dispatcher's order; a doorbell may ring twice.
         let mut ids: Vec<RequestId> = Vec::with_capacity(rung.len());
         for id in rung.iter().map(|doorbell| doorbell.envelope.request()) {
@@ -70,14 +79,10 @@ impl<'a> Intake<'a> {
                 ids.push(id);
             }
         }
-        let claimed = match self.backing.store.claim(self.worker, &ids).await {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                self.doorbells.give_back(rung).await;
-                return Err(error);
-            }
-        };
-        self.doorbells.ack(rung).await;
+        let claimed = self.backing.store.claim(self.worker, &ids).await?;
+        if claimed.is_empty() && !self.backing.store.beat(self.worker, self.lease.as_secs_f64()).await? {
+            return Err(Doubt::LeaseOver);
+        }
         metrics::counter!("millrace_claims_total").increment(claimed.len() as u64);
         metrics::counter!("millrace_doorbells_in_vain_total").increment((ids.len() - claimed.len()) as u64);
         Ok(claimed)
@@ -124,6 +129,15 @@ impl<'a> Intake<'a> {
             }
         }
     }
+}
+
+/// Why it is uncertain what the store holds in our name.
+#[derive(Debug, thiserror::Error)]
+enum Doubt {
+    #[error("the lease is over")]
+    LeaseOver,
+    #[error(transparent)]
+    Unknown(#[from] Error),
 }
 
 /// The random half of the id.
