@@ -134,8 +134,13 @@ async fn write_results(backing: &Backing, tenant: TenantId, batch: &Batch, outpu
     for id in [batch.output_file, batch.error_file].into_iter().flatten() {
         append(backing, tenant, id, &mut file).await?;
     }
+    // `sync_all` alone would not tell of a last write that failed, and what was not written is discarded next.
+    file.flush().await?;
     file.sync_all().await?;
-    tokio::fs::rename(&partial, output).await.with_context(|| format!("cannot write `{}`", output.display()))
+    tokio::fs::rename(&partial, output).await.with_context(|| format!("cannot write `{}`", output.display()))?;
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tokio::fs::File::open(folder).await?.sync_all().await?;
+    Ok(())
 }
 
 async fn append(backing: &Backing, tenant: TenantId, id: FileId, file: &mut tokio::fs::File) -> anyhow::Result<()> {

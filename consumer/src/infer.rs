@@ -99,7 +99,9 @@ async fn live(backing: &Backing, settings: &Settings, inference: &mut Inference,
         done = async { tokio::try_join!(working, finish.run(&mut inference.events)) } => drop(done?),
         never = heart.beat(&claims, &inference.commands, &fenced) => match never {},
     }
-    // Whatever is still ours goes back with the next sweep instead of when the lease has run out.
+    // A store that hiccuped is no fault of the requests: what is still ours goes back without counting the attempt. What others
+    // have taken meanwhile carries another epoch.
+    finish.give_back(claims.take_all()).await;
     if let Err(error) = backing.store.retire_worker(worker).await {
         tracing::warn!(%worker, "cannot retire, so the lease has to run out: {error}");
     }

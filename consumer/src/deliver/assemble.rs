@@ -33,8 +33,8 @@ pub async fn assemble_once(backing: &Backing, timing: &LeaseSettings) -> anyhow:
 }
 
 async fn assemble(backing: &Backing, batch: &Batch, term: Term) -> Result<()> {
-    let mut output = ResultFile::new(batch, Kind::Output);
-    let mut errors = ResultFile::new(batch, Kind::Error);
+    let mut output = ResultFile::new(batch, term, Kind::Output);
+    let mut errors = ResultFile::new(batch, term, Kind::Error);
     let mut after = 0;
     loop {
         let page = backing.store.ended_lines(batch.id, after, PAGE_LINES).await?;
@@ -45,9 +45,20 @@ async fn assemble(backing: &Backing, batch: &Batch, term: Term) -> Result<()> {
             file.write(backing, &text_of(backing, line).await?).await?;
         }
     }
+    let (written, ended) = (output.lines + errors.lines, batch.counts.ended());
+    if written != ended {
+        return Err(backing::Error::Corrupt(format!("{} has {ended} ended lines, but {written} can be read", batch.id)));
+    }
     let (output, errors) = (output.finish().await?, errors.finish().await?);
     let completed = backing.store.complete_batch(batch.id, term, output.as_ref(), errors.as_ref()).await?;
     tracing::info!(batch = %batch.id, completed, "result files written");
+    // Only one term's files are the batch's: ours, or, if the lease was lost, none of ours.
+    let useless = if completed { 1..term.0 } else { term.0..term.0 + 1 };
+    for term in useless {
+        for kind in [Kind::Output, Kind::Error] {
+            backing.objects.delete(&kind.key(batch, Term(term))).await?;
+        }
+    }
     Ok(())
 }
 
@@ -74,24 +85,41 @@ enum Kind {
     Error,
 }
 
+impl Kind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Output => "output",
+            Self::Error => "error",
+        }
+    }
+
+    /// Follows from the batch, so that an assembly that is repeated makes the same file.
+    fn file_id(self, batch: &Batch) -> FileId {
+        let mark = match self {
+            Self::Output => 1,
+            Self::Error => 2,
+        };
+        FileId::from(Uuid::from_u128(batch.id.uuid().as_u128() ^ mark))
+    }
+
+    /// Named by term as well: a process that was stopped past its lease must not write over the files of its successor.
+    fn key(self, batch: &Batch, term: Term) -> String {
+        format!("{}/{}", File::key_of(batch.tenant, self.file_id(batch)), term.0)
+    }
+}
+
 /// A result file on its way; it comes into being with its first line.
 struct ResultFile<'a> {
     batch: &'a Batch,
     kind: Kind,
-    id: FileId,
     key: String,
+    lines: u64,
     writer: Option<Writer>,
 }
 
 impl<'a> ResultFile<'a> {
-    /// Named after the batch, so that an assembly that is repeated replaces the same bytes by the same bytes and leaves no orphan.
-    fn new(batch: &'a Batch, kind: Kind) -> Self {
-        let mark = match kind {
-            Kind::Output => 1,
-            Kind::Error => 2,
-        };
-        let id = FileId::from(Uuid::from_u128(batch.id.uuid().as_u128() ^ mark));
-        Self { batch, kind, id, key: File::key_of(batch.tenant, id), writer: None }
+    fn new(batch: &'a Batch, term: Term, kind: Kind) -> Self {
+        Self { batch, kind, key: kind.key(batch, term), lines: 0, writer: None }
     }
 
     async fn write(&mut self, backing: &Backing, line: &str) -> Result<()> {
@@ -99,6 +127,7 @@ impl<'a> ResultFile<'a> {
             Some(writer) => writer,
             none => none.insert(backing.objects.create(&self.key).await?),
         };
+        self.lines += 1;
         writer.write(line.as_bytes()).await?;
         writer.write(b"\n").await
     }
@@ -110,15 +139,11 @@ impl<'a> ResultFile<'a> {
         writer.finish().await?;
         let created_at = Utc::now().timestamp();
         let seconds = self.batch.output_seconds.unwrap_or(FILE_SECONDS);
-        let word = match self.kind {
-            Kind::Output => "output",
-            Kind::Error => "error",
-        };
         Ok(Some(File {
-            id: self.id,
+            id: self.kind.file_id(self.batch),
             tenant: self.batch.tenant,
             purpose: Purpose::BatchOutput,
-            filename: format!("{}_{word}.jsonl", self.batch.id),
+            filename: format!("{}_{}.jsonl", self.batch.id, self.kind.word()),
             bytes,
             key: self.key,
             created_at,
