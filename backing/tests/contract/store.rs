@@ -1,5 +1,7 @@
 //! The contract of the store, over Postgres and over SQLite: a fresh database for each test.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod databases;
 mod scene;
 

@@ -54,7 +54,7 @@ on_both! {
             assert!(scene.store.delete_file(scene.tenant, id).await.unwrap());
             assert!(!scene.store.delete_file(scene.tenant, id).await.unwrap());
         }
-        assert_eq!(scene.store.files_to_collect(10).await.unwrap(), [unused.clone()]);
+        assert_eq!(scene.store.files_to_collect(10).await.unwrap(), std::slice::from_ref(&unused));
         scene.store.forget_files(&[unused.id]).await.unwrap();
         assert!(scene.store.files_to_collect(10).await.unwrap().is_empty());
         scene.store.cancel_batch(scene.tenant, batch.id).await.unwrap();
