@@ -34,6 +34,9 @@ struct Cli {
     log: Option<String>,
 }
 
+/// Open files and connections at once, where the system's hard limit allows them.
+const DESCRIPTORS_WANTED: u64 = 65_536;
+
 const EXAMPLES: &str = "\
 Examples:
   millrace run examples/documents.jsonl -o out.jsonl      answer a batch file, with nothing else installed
@@ -70,6 +73,10 @@ fn main() -> ExitCode {
     let quiet = matches!(cli.command, Command::Run(_) | Command::Batch(_) | Command::Key(_) | Command::Model(_));
     let filter = cli.log.as_deref().unwrap_or(if quiet { "warn,sqlx=error" } else { "info,sqlx=error" });
     backing::telemetry::start_logs(cli.log_json, filter);
+    // A thousand waiting callers are a thousand connections. What the system does not grant is no reason to stop.
+    if let Err(error) = rlimit::increase_nofile_limit(DESCRIPTORS_WANTED) {
+        tracing::warn!("cannot raise the limit of open files: {error}");
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
