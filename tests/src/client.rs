@@ -105,7 +105,10 @@ impl Client {
 
     /// The batch as it is now.
     pub async fn batch(&self, batch: &str) -> Value {
-        self.get(&format!("/v1/batches/{batch}")).await.expect_ok().json()
+        let path = format!("/v1/batches/{batch}");
+        // As the SDKs do, it asks again while a part of the service does not answer.
+        let look = async || Some(self.get(&path).await).filter(|reply| reply.status != 503);
+        eventually("the batch can be read", PATIENCE, look).await.expect_ok().json()
     }
 
     /// The batch once it has ended.
