@@ -46,8 +46,10 @@ async fn a_batch_survives_killed_and_stopped_consumers_and_a_killed_and_wiped_br
     eventually("the lease of the stopped consumer is over", PATIENCE, async || (pipeline.number(lost).await == 1).then_some(())).await;
     progress(&pipeline, &batch, 20).await;
     pipeline.consumers[0].resume();
-    eventually("the stopped consumer finds itself fenced", PATIENCE, async || pipeline.consumers[0].log().contains("fenced").then_some(()))
-        .await;
+    eventually("the stopped consumer finds itself fenced", PATIENCE, async || {
+        pipeline.consumers[0].log().contains("came too late: fenced").then_some(())
+    })
+    .await;
 
     broker.kill("rabbitmq");
     broker.wipe("rabbitmq");

@@ -84,7 +84,16 @@ impl Plan {
         arguments.extend([&self.model[..], &self.limits, &self.webhooks].concat());
         let mut server = Process::start("serve", &arguments, &BTreeMap::new(), folder.path());
         let client = Client::new(&server.url().await, None);
-        Pipeline { client, server, consumers: Vec::new(), database: ["--state".to_owned(), state], place: None, plan: self, folder }
+        Pipeline {
+            client,
+            server,
+            consumers: Vec::new(),
+            consumers_started: 0,
+            database: ["--state".to_owned(), state],
+            place: None,
+            plan: self,
+            folder,
+        }
     }
 
     async fn start_on_servers(mut self, folder: TempDir) -> Pipeline {
@@ -99,7 +108,8 @@ impl Plan {
         let mut server = Process::start("produce", &arguments, &place.environment, folder.path());
         let client = Client::new(&server.url().await, None);
         let consumers = self.consumers;
-        let mut pipeline = Pipeline { client, server, consumers: Vec::new(), database, place: Some(place), plan: self, folder };
+        let mut pipeline =
+            Pipeline { client, server, consumers: Vec::new(), consumers_started: 0, database, place: Some(place), plan: self, folder };
         pipeline.client = pipeline.client_of("test");
         for _ in 0..consumers {
             pipeline.add_consumer("");
@@ -115,6 +125,8 @@ pub struct Pipeline {
     /// `serve` or `produce`.
     pub server: Process,
     pub consumers: Vec<Process>,
+    /// Numbers the logs: a consumer that has been killed keeps its own.
+    consumers_started: usize,
     /// Where an operator's commands find the database.
     pub database: [String; 2],
     /// The servers it stands on; none if it is embedded.
@@ -129,7 +141,8 @@ impl Pipeline {
         let place = self.place.as_ref().expect("an embedded pipeline has no consumers beside it");
         let Plan { model, limits, webhooks, .. } = &self.plan;
         let arguments = [words("consume"), place.flags(), model.clone(), limits.clone(), webhooks.clone(), words(flags)].concat();
-        let name = format!("consume-{}", self.consumers.len());
+        let name = format!("consume-{}", self.consumers_started);
+        self.consumers_started += 1;
         self.consumers.push(Process::start(&name, &arguments, &place.environment, self.folder.path()));
     }
 
