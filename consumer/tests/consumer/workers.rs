@@ -16,31 +16,38 @@ use crate::bench::{Bench, MODEL, line, lines, roles, settings};
 const LINE_TOKENS: f32 = 8.0;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zombie_changes_nothing_and_every_line_is_answered_once() {
+async fn a_zombie_changes_nothing_and_every_request_is_answered_once() {
     let metrics = telemetry::install_metrics();
     let bench = Bench::new().await;
-    let batch = bench.submit(&lines(40, json!({}))).await;
-    let mut slow = settings(Some(20.0 * LINE_TOKENS), 8);
-    // It does not look at its lease while this test runs: a stopped process does not either.
-    slow.lease.heartbeat = Duration::from_secs(600);
-    slow.lease.lease = Duration::from_secs(600);
-    bench.consume(roles(slow, &[Role::Infer]));
-    bench.consume(roles(settings(None, 4), &[Role::Ingest, Role::Deliver, Role::Upkeep]));
-    bench.until("the zombie has answered some", async || (bench.batch(batch).await.counts.succeeded >= 8).then_some(())).await;
+    let mut singles = Vec::new();
+    for _ in 0..10 {
+        singles.push(bench.single(json!({ "model": MODEL, "prompt": "hello" })).await);
+    }
+    // Its ten places are taken for two seconds each, and it does not look at its lease: a stopped process does not either.
+    let mut slow = settings(Some(LINE_TOKENS / 2.0), 8);
+    (slow.lease.heartbeat, slow.lease.lease) = (Duration::from_secs(600), Duration::from_secs(600));
+    slow.drain_grace = Duration::ZERO;
+    let (shutdown, zombie) = bench.consume(roles(slow, &[Role::Infer]));
+    let all_places = async || (bench.count(&singles, request::State::Running).await == 10).then_some(());
+    bench.until("all of its places are taken", all_places).await;
+    let worker = bench.backing.store.live_workers().await.unwrap().pop().unwrap();
+    bench.backing.store.retire_worker(worker.id).await.unwrap();
+    let returned = bench.backing.store.sweep_workers().await.unwrap();
+    assert!(returned > 0);
 
-    let zombie = bench.backing.store.live_workers().await.unwrap().pop().unwrap();
-    bench.backing.store.retire_worker(zombie.id).await.unwrap();
+    let late_result_is_fenced = async || {
+        let text = metrics.render();
+        let fenced = text.lines().find_map(|line| line.strip_prefix("millrace_fenced_total "))?;
+        (fenced.parse::<u64>().unwrap() > 0).then_some(())
+    };
+    bench.until("a late result is fenced", late_result_is_fenced).await;
+    assert_eq!(bench.count(&singles, request::State::Queued).await as u64, returned, "a late result changed something");
+    shutdown.cancel();
+    zombie.await.unwrap().unwrap();
+
     bench.consume(roles(settings(None, 8), &[Role::Infer]));
-    let ended = bench.ended(batch).await;
-    assert_eq!((ended.state, ended.counts.succeeded, ended.counts.failed), (State::Completed, 40, 0));
-    assert_eq!(bench.lines(ended.output_file).await.len(), 40);
-    bench
-        .until("a late result is fenced", async || {
-            let text = metrics.render();
-            let fenced = text.lines().find_map(|line| line.strip_prefix("millrace_fenced_total "))?;
-            (fenced.parse::<u64>().unwrap() > 0).then_some(())
-        })
-        .await;
+    let all_answered = async || (bench.count(&singles, request::State::Succeeded).await == 10).then_some(());
+    bench.until("somebody else answers", all_answered).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
