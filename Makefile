@@ -15,7 +15,13 @@ check:
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 
 # The long proofs: `make prove` runs them all, `make prove/NAME` one; each writes docs/figures/NAME.json.
-prove: prove/documents prove/many-chats prove/large-file
+prove: prove/documents prove/many-chats prove/large-file prove/faults
+
+# OpenAI's own client is part of this one.
+prove/faults:
+	infra/services install
+	cargo build --locked --release --package millrace
+	infra/services with infra/.run/prove infra/.run/venv/bin/python tests/prove/faults.py
 
 prove/%:
 	infra/services install
