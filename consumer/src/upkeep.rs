@@ -126,10 +126,13 @@ async fn remove(backing: &Backing, pruned: Pruned) -> anyhow::Result<u64> {
 
 /// Bytes first, then the row: a crash in between repeats the removal.
 async fn collect(backing: &Backing) -> anyhow::Result<u64> {
-    let files = backing.store.files_to_collect(CHUNK).await?;
-    for file in &files {
-        backing.objects.delete(&file.key).await?;
+    let mut removed = Vec::new();
+    for file in backing.store.files_to_collect(CHUNK).await? {
+        match backing.objects.delete(&file.key).await {
+            Ok(()) => removed.push(file.id),
+            Err(error) => tracing::warn!(file = %file.id, "cannot remove the bytes of a file: {error}"),
+        }
     }
-    backing.store.forget_files(&files.iter().map(|file| file.id).collect::<Vec<_>>()).await?;
-    Ok(files.len() as u64)
+    backing.store.forget_files(&removed).await?;
+    Ok(removed.len() as u64)
 }

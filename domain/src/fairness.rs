@@ -19,10 +19,20 @@ pub struct Claimant {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Choice {
     pub requests: Vec<RequestId>,
-    /// New counters of the tenants that were served.
-    pub served: Vec<(TenantId, f64)>,
+    /// What the tenants that were served pay for it.
+    pub charges: Vec<Charge>,
     /// The lowest counter among all claimants: newcomers start from here, so that idleness earns no credit.
     pub floor: f64,
+}
+
+/// What a choice costs one tenant. A difference, because several lanes may serve the same tenant at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Charge {
+    pub tenant: TenantId,
+    /// The counter before the choice; one that is still lower is lifted to it.
+    pub start: f64,
+    /// Virtual tokens to add.
+    pub tokens: f64,
 }
 
 /// Serves the claimant with the smallest counter, again and again, until `room` requests are chosen.
@@ -34,23 +44,21 @@ pub fn choose(mut claimants: Vec<Claimant>, room: usize, floor: f64) -> Choice {
         claimant.runnable.reverse();
     }
     let mut requests = Vec::with_capacity(room.min(4096));
-    let mut touched: Vec<bool> = vec![false; claimants.len()];
+    let starts: Vec<f64> = claimants.iter().map(|claimant| claimant.served).collect();
     while requests.len() < room {
         let next = claimants
             .iter_mut()
-            .enumerate()
-            .filter(|(_, claimant)| !claimant.runnable.is_empty())
-            .min_by(|(_, a), (_, b)| a.served.total_cmp(&b.served).then(a.tenant.cmp(&b.tenant)));
-        let Some((index, claimant)) = next else { break };
+            .filter(|claimant| !claimant.runnable.is_empty())
+            .min_by(|a, b| a.served.total_cmp(&b.served).then(a.tenant.cmp(&b.tenant)));
+        let Some(claimant) = next else { break };
         let Some((request, cost)) = claimant.runnable.pop() else { break };
         claimant.served += cost as f64 / claimant.weight;
-        touched[index] = true;
         requests.push(request);
     }
     let floor = claimants.iter().map(|claimant| claimant.served).reduce(f64::min).unwrap_or(floor);
-    let served =
-        claimants.iter().zip(touched).filter(|(_, touched)| *touched).map(|(claimant, _)| (claimant.tenant, claimant.served)).collect();
-    Choice { requests, served, floor }
+    let charges =
+        claimants.iter().zip(starts).map(|(claimant, start)| Charge { tenant: claimant.tenant, start, tokens: claimant.served - start });
+    Choice { requests, charges: charges.filter(|charge| charge.tokens > 0.0).collect(), floor }
 }
 
 #[cfg(test)]

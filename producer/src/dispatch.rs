@@ -10,7 +10,7 @@ use backing::{
     Backing, Result,
     queue::LaneLost,
     shutdown::{Shutdown, pause},
-    store::{Change, Changes, Term, Undelivered},
+    store::{Change, Changes, DISPATCHER, Term, Undelivered},
 };
 use domain::{envelope::Envelope, fairness, id::RequestId, request::Lane};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -138,7 +138,7 @@ impl Dispatcher {
             return Ok(Some(term));
         }
         let now = Instant::now();
-        let term = self.backing.store.lead("dispatch", self.holder, LEASE_SECONDS).await?;
+        let term = self.backing.store.lead(DISPATCHER, self.holder, LEASE_SECONDS).await?;
         if term != self.term.map(|(term, _)| term) {
             tracing::info!(leads = term.is_some(), "dispatcher");
             self.floors.clear();
@@ -170,7 +170,7 @@ impl Dispatcher {
     /// Gives the lease back, so that another process leads at once.
     async fn resign(&self) {
         if self.term.is_some()
-            && let Err(error) = self.backing.store.resign("dispatch", self.holder).await
+            && let Err(error) = self.backing.store.resign(DISPATCHER, self.holder).await
         {
             tracing::warn!(%error, "cannot resign; the lease ends by itself");
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use domain::{
-    fairness::{Choice, Claimant},
+    fairness::{Charge, Choice, Claimant},
     id::TenantId,
     request::Lane,
 };
@@ -133,7 +133,8 @@ impl Store {
         #[derive(Serialize)]
         struct Given {
             id: Uuid,
-            served: f64,
+            start: f64,
+            tokens: f64,
         }
         let mut tx = self.begin().await?;
         if !tx.leads(DISPATCHER, term).await? {
@@ -147,11 +148,11 @@ impl Store {
             where id in (select id from chosen) and state = 'queued'
             returning id, traceparent";
         let marked = tx.rows(sql, args![value::ids(choice.requests.iter().map(|id| id.uuid()))?]).await?;
-        let sql = "update tenants set served = given.served
-            from json_to_recordset($1::json) as given(id uuid, served double precision)
+        let sql = "update tenants set served = case when served > given.start then served else given.start end + given.tokens
+            from json_to_recordset($1::json) as given(id uuid, start double precision, tokens double precision)
             where tenants.id = given.id";
-        let served = choice.served.iter().map(|&(tenant, served)| Given { id: tenant.uuid(), served });
-        tx.rows(sql, args![value::rows(served)?]).await?;
+        let charges = choice.charges.iter().map(|&Charge { tenant, start, tokens }| Given { id: tenant.uuid(), start, tokens });
+        tx.rows(sql, args![value::rows(charges)?]).await?;
         tx.commit().await?;
         let mut marked: HashMap<RequestId, Option<String>> =
             marked.iter().map(|row| Ok((row.id("id")?, row.optional("traceparent")?))).collect::<Result<_>>()?;

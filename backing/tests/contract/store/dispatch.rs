@@ -1,7 +1,11 @@
 //! Dispatch: who is next, who may decide it, and what comes back.
 
 use backing::store::{DISPATCHER, Term, Undelivered};
-use domain::{fairness::Choice, request::Lane};
+use domain::{
+    fairness::{Charge, Choice},
+    id::TenantId,
+    request::Lane,
+};
 use uuid::Uuid;
 
 use super::{
@@ -34,13 +38,16 @@ on_both! {
             scene.started(4, 3600).await;
             scene.single(60).await;
         }
-        let choice = Choice { requests: vec![], served: vec![(acme, 50.0), (zeta, 7.5)], floor: 0.0 };
+        let choice = Choice { requests: vec![], charges: vec![charge(acme, 50.0), charge(zeta, 7.5)], floor: 0.0 };
         scene.store.mark_dispatched(&choice, scene.term).await.unwrap();
+        // Another lane that began its choice at the same time adds to the first; it does not replace it.
+        let beside = Choice { requests: vec![], charges: vec![charge(acme, 10.0)], floor: 0.0 };
+        scene.store.mark_dispatched(&beside, scene.term).await.unwrap();
         for lane in Lane::ALL {
             let claimants = scene.store.claimants(MODEL, lane, 3).await.unwrap();
             let seen: Vec<_> = claimants.iter().map(|claimant| (claimant.tenant, claimant.served, claimant.runnable.len())).collect();
             let expected = if lane == Lane::Batch { 3 } else { 1 };
-            assert_eq!(seen, [(zeta, 7.5, expected), (acme, 50.0, expected)]);
+            assert_eq!(seen, [(zeta, 7.5, expected), (acme, 60.0, expected)]);
         }
         assert!(scene.store.claimants("unknown", Lane::Batch, 3).await.unwrap().is_empty());
     }
@@ -79,7 +86,7 @@ on_both! {
         scene.started(2, 3600).await;
         let claimants = scene.store.claimants(MODEL, Lane::Batch, 2).await.unwrap();
         let requests = claimants[0].runnable.iter().map(|(id, _)| *id).collect();
-        let choice = Choice { requests, served: vec![(scene.tenant, 20.0)], floor: 0.0 };
+        let choice = Choice { requests, charges: vec![charge(scene.tenant, 20.0)], floor: 0.0 };
         assert!(scene.store.mark_dispatched(&choice, Term(scene.term.0 + 1)).await.unwrap().is_empty());
         fresh.execute("update leases set expires_at = '2020-01-01T00:00:00.000+00:00'").await;
         assert!(scene.store.mark_dispatched(&choice, scene.term).await.unwrap().is_empty());
@@ -106,4 +113,8 @@ on_both! {
         assert_eq!(scene.dispatch(Lane::Interactive, 9).await, [single]);
         assert_eq!(scene.dispatch(Lane::Batch, 9).await, ids[1..]);
     }
+}
+
+fn charge(tenant: TenantId, tokens: f64) -> Charge {
+    Charge { tenant, start: 0.0, tokens }
 }
