@@ -53,13 +53,12 @@ impl Producer {
 
     /// The one listener of the process: wakes those who wait, forgets revoked keys, and looks around once a second in case a
     /// change was missed.
-    async fn listen(&self, shutdown: &Shutdown) {
+    async fn listen(&self) {
         let mut changes = self.backing.store.changes();
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = shutdown.cancelled() => return,
                 _ = second.tick() => self.waiters.look_around().await,
                 change = changes.next() => match change {
                     Change::Ended(id) => self.waiters.wake(id),
@@ -75,7 +74,14 @@ impl Producer {
 pub async fn run(listener: TcpListener, backing: Backing, settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let producer = Arc::new(Producer::new(backing.clone(), settings));
     tracing::info!(address = %listener.local_addr()?, "serving");
-    tokio::join!(http::serve(listener, producer.clone(), &shutdown), producer.listen(&shutdown), dispatch::run(backing, &shutdown));
+    let serving = async {
+        // Calls whose requests end while they drain are woken too, so the listener outlives the shutdown.
+        tokio::select! {
+            () = http::serve(listener, producer.clone(), &shutdown) => {}
+            () = producer.listen() => {}
+        }
+    };
+    tokio::join!(serving, dispatch::run(backing, &shutdown));
     Ok(())
 }
 

@@ -96,9 +96,14 @@ impl App {
         StandIn { backing: self.backing.clone(), id, doorbells }
     }
 
+    /// Tells the producer to stop; running calls go on.
+    pub(crate) fn begin_to_stop(&self) {
+        self.shutdown.cancel();
+    }
+
     /// Tells the producer to stop and waits until it has.
     pub(crate) async fn stop(mut self) {
-        self.shutdown.cancel();
+        self.begin_to_stop();
         self.task.take().unwrap().await.unwrap().unwrap();
     }
 }

@@ -151,6 +151,20 @@ async fn a_request_whose_client_has_gone_is_cancelled_and_one_to_be_looked_for_i
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_after_the_shutdown_still_reaches_its_waiting_call() {
+    let app = App::start().await;
+    let mut worker = app.worker().await;
+    let body = chat();
+    let (response, ()) = tokio::join!(app.post(CHATS, &body), async {
+        let claimed = worker.claim().await;
+        app.begin_to_stop();
+        worker.answer(&claimed, "just in time").await;
+    });
+    assert_eq!(json_of(response, 200).await["choices"][0]["message"]["content"], "just in time");
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_large_body_is_an_object_and_the_trace_of_the_caller_goes_on() {
     let app = App::start().await;
     let mut worker = app.worker().await;
