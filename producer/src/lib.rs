@@ -51,21 +51,25 @@ impl Producer {
         Self { backing, settings, metrics, keys, models, waiters }
     }
 
-    /// The one listener of the process: wakes those who wait, forgets revoked keys, and looks around once a second in case a
-    /// change was missed.
+    /// The one listener of the process: wakes those who wait and forgets revoked keys.
     async fn listen(&self) {
         let mut changes = self.backing.store.changes();
+        loop {
+            match changes.next().await {
+                Change::Ended(id) => self.waiters.wake(id),
+                Change::Keys => self.keys.forget_all(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Looks around once a second, in case a change was missed. Beside the listener: a slow store must not hold up its wake-ups.
+    async fn keep_looking(&self) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                _ = second.tick() => self.waiters.look_around().await,
-                change = changes.next() => match change {
-                    Change::Ended(id) => self.waiters.wake(id),
-                    Change::Keys => self.keys.forget_all(),
-                    _ => {}
-                },
-            }
+            second.tick().await;
+            self.waiters.look_around().await;
         }
     }
 }
@@ -79,6 +83,7 @@ pub async fn run(listener: TcpListener, backing: Backing, settings: Settings, sh
         tokio::select! {
             () = http::serve(listener, producer.clone(), &shutdown) => {}
             () = producer.listen() => {}
+            () = producer.keep_looking() => {}
         }
     };
     tokio::join!(serving, dispatch::run(backing, &shutdown));

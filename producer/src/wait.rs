@@ -23,6 +23,8 @@ use crate::Failure;
 
 /// Ids in one question to the store.
 const IDS_AT_ONCE: usize = 500;
+/// Cancels in one round, so that a crowd of vanished calls does not hold up the look after those who still wait.
+const CANCELS_AT_ONCE: usize = 100;
 /// Vanished calls that are watched; the requests of further ones end by their deadline.
 const VANISHED_MAX: usize = 100_000;
 
@@ -89,7 +91,8 @@ impl Waiters {
     fn take_overdue(&self) -> Vec<(RequestId, TenantId)> {
         let mut desk = lock(&self.desk);
         let overdue = |(_, since): &(TenantId, Instant)| since.elapsed() >= self.vanished_after;
-        let due: Vec<_> = desk.vanished.iter().filter(|(_, call)| overdue(call)).map(|(id, (tenant, _))| (*id, *tenant)).collect();
+        let due = desk.vanished.iter().filter(|(_, call)| overdue(call)).map(|(id, (tenant, _))| (*id, *tenant));
+        let due: Vec<_> = due.take(CANCELS_AT_ONCE).collect();
         for (id, _) in &due {
             desk.vanished.remove(id);
         }
