@@ -42,7 +42,7 @@ fn fault(error: &backing::Error) -> Response {
         return refusal(&ApiError::server());
     }
     metrics::counter!("millrace_refused_for_overload_total").increment(1);
-    let message = "A part of this service does not answer at the moment. Nothing was accepted; please try again.";
+    let message = "A part of this service does not answer at the moment; please try again.";
     let mut response = refusal(&ApiError::new(503, "server_error", "overloaded", message));
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
