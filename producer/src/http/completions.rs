@@ -75,6 +75,9 @@ async fn generate(
         waiting.care_alone();
     }
     producer.submit(&single).await?;
+    let model = single.model.name.clone();
+    // Thousands of calls may wait for long; none of them needs its body any more.
+    drop(single);
 
     let settings = &producer.settings;
     let quiet = match prefer {
@@ -84,7 +87,7 @@ async fn generate(
     let mut response = match timeout(quiet.min(settings.wait_max), waiting.ended(&producer.backing)).await {
         Ok(ended) => ended.into_response(),
         Err(_) if prefer == Prefer::Answer => keep_alive(producer, waiting, began),
-        Err(_) => accepted(call.id, endpoint, &single.model.name),
+        Err(_) => accepted(call.id, endpoint, &model),
     };
     name_ignored(response.headers_mut(), &ignored);
     Ok(response)
