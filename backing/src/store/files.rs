@@ -29,7 +29,7 @@ impl Store {
         self.read_one(sql, args![tenant, id]).await?.as_ref().map(file).transpose()
     }
 
-    /// A page of files after a cursor (which may be deleted by now).
+    /// A page of files after a cursor (which may be deleted by now); `None` if the cursor is not a file of this tenant.
     pub async fn files(
         &self,
         tenant: TenantId,
@@ -37,7 +37,13 @@ impl Store {
         after: Option<FileId>,
         limit: u32,
         order: Order,
-    ) -> Result<Page<File>> {
+    ) -> Result<Option<Page<File>>> {
+        if let Some(after) = after {
+            let sql = "select id from files where tenant_id = $1 and id = $2";
+            if self.read_one(sql, args![tenant, after]).await?.is_none() {
+                return Ok(None);
+            }
+        }
         let (sql, start) = match order {
             Order::NewestFirst => (
                 "select * from files
@@ -56,7 +62,7 @@ impl Store {
         };
         let after = after.map_or(start, FileId::uuid);
         let rows = self.read(sql, args![tenant, after, purpose.map(Purpose::name), u64::from(limit) + 1]).await?;
-        Ok(Page::of(rows.iter().map(file).collect::<Result<_>>()?, limit))
+        Ok(Some(Page::of(rows.iter().map(file).collect::<Result<_>>()?, limit)))
     }
 
     /// Hides a file. False if there is none.

@@ -60,7 +60,7 @@ pub(super) async fn list(
         // A purpose that no file can have here.
         Some(None) => return Ok(paging::list(Vec::new(), false)),
     };
-    let page = producer.backing.store.files(caller.tenant, purpose, after, limit, order).await?;
+    let page = producer.backing.store.files(caller.tenant, purpose, after, limit, order).await?.ok_or_else(paging::invalid_cursor)?;
     Ok(paging::list(page.items.iter().map(File::to_json).collect(), page.has_more))
 }
 

@@ -1,5 +1,6 @@
 //! Every failure has OpenAI's envelope and a request id, whatever is at fault.
 
+use domain::id::FileId;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -51,6 +52,7 @@ async fn every_kind_of_failure_has_the_envelope_and_a_request_id() {
         (400, "invalid_value", app.call(Method::GET, "/v1/batches?limit=1&limit=2")),
         (400, "invalid_cursor", app.call(Method::GET, "/v1/batches?after=20")),
         (400, "invalid_value", app.call(Method::GET, "/v1/files?order=up")),
+        (400, "invalid_cursor", app.call(Method::GET, &format!("/v1/files?after={}", FileId::new()))),
     ] {
         let what = format!("{status} {code} {call:?}");
         assert_refused(call.send().await.unwrap(), status, code, &what).await;

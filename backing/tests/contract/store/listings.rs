@@ -13,16 +13,17 @@ on_both! {
             ids.push(scene.file().await.id);
         }
         let page = |after, limit, order| async move {
-            let page = scene.store.files(scene.tenant, None, after, limit, order).await.unwrap();
+            let page = scene.store.files(scene.tenant, None, after, limit, order).await.unwrap().unwrap();
             (page.items.iter().map(|file| file.id).collect::<Vec<_>>(), page.has_more)
         };
         assert_eq!(page(None, 2, Order::NewestFirst).await, (vec![ids[4], ids[3]], true));
         scene.store.delete_file(scene.tenant, ids[3]).await.unwrap();
         assert_eq!(page(Some(ids[3]), 3, Order::NewestFirst).await, (vec![ids[2], ids[1], ids[0]], false));
         assert_eq!(page(Some(ids[1]), 9, Order::OldestFirst).await, (vec![ids[2], ids[4]], false));
-        let outputs = scene.store.files(scene.tenant, Some(Purpose::BatchOutput), None, 9, Order::NewestFirst).await.unwrap();
+        let outputs = scene.store.files(scene.tenant, Some(Purpose::BatchOutput), None, 9, Order::NewestFirst).await.unwrap().unwrap();
         assert!(outputs.items.is_empty());
         let stranger = scene.store.ensure_tenant("stranger").await.unwrap();
+        assert!(scene.store.files(stranger, None, Some(ids[0]), 9, Order::NewestFirst).await.unwrap().is_none());
         assert!(scene.store.file(stranger, ids[0]).await.unwrap().is_none());
         assert!(!scene.store.delete_file(stranger, ids[0]).await.unwrap());
     }
