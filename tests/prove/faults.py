@@ -19,8 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BINARY = ROOT / "target" / "release" / "millrace"
 LINES = 2000
 FLOW_SECONDS_MAX = 30
-# New answers that cannot all have been on their way when a fault came.
-FLOW_LINES = 64
+# Some 15 lines a second and worker, each a second long: slow enough that every fault finds work under way.
+PACE = ["--engine", "null", "--null-tokens-per-s", "120", "--slots", "16"]
+# More than one worker can hold, and so more than can have been on its way when a fault came.
+FLOW_LINES = 24
 
 
 def main() -> None:
@@ -109,7 +111,7 @@ class Millrace:
         return await_until(output.read_text, "the producer listens").splitlines()[0].removeprefix("listening on ")
 
     def consume(self, name: str) -> subprocess.Popen:
-        return self.start(name, "consume")
+        return self.start(name, "consume", *PACE)
 
     def key(self) -> str:
         command = [BINARY, "key", "create", "--tenant", "proof", "--json"]
