@@ -1,20 +1,12 @@
 //! Wake-ups: whoever listens hears of it, in this process and (on Postgres) in all others.
 
-use std::time::Duration;
-
-use backing::store::{Change, Changes, Store};
+use backing::store::{Change, Store};
 use domain::request::Lane;
 
 use super::{
     on_both,
-    scene::{Scene, answered},
+    scene::{Scene, answered, hear},
 };
-
-/// Reads on until a change comes; fails the test if it never does.
-async fn hear(changes: &mut Changes, wanted: Change) {
-    let heard = async { while changes.next().await != wanted {} };
-    tokio::time::timeout(Duration::from_secs(20), heard).await.unwrap_or_else(|_| panic!("never heard of {wanted:?}"));
-}
 
 on_both! {
     async fn each_kind_of_change_is_heard(fresh: Fresh) {

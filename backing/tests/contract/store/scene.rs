@@ -1,7 +1,8 @@
 //! What most tests begin with: a tenant, a model, a worker, a batch in progress.
 
-use backing::store::Body;
-use backing::store::{Claimed, DISPATCHER, Ended, NewBatch, NewLine, NewSingle, Phase, Store, Term, Worker};
+use std::time::Duration;
+
+use backing::store::{Body, Change, Changes, Claimed, DISPATCHER, Ended, NewBatch, NewLine, NewSingle, Phase, Store, Term, Worker};
 use domain::{
     answer::Outcome,
     batch::{Batch, Webhook},
@@ -151,4 +152,10 @@ pub(crate) fn refused(claim: &Claimed) -> Ended {
 /// The ids and epochs of claims.
 pub(crate) fn names(claims: &[Claimed]) -> Vec<(RequestId, i32)> {
     claims.iter().map(|claim| (claim.id, claim.epoch)).collect()
+}
+
+/// Reads on until a change comes; fails the test if it never does.
+pub(crate) async fn hear(changes: &mut Changes, wanted: Change) {
+    let heard = async { while changes.next().await != wanted {} };
+    tokio::time::timeout(Duration::from_secs(20), heard).await.unwrap_or_else(|_| panic!("never heard of {wanted:?}"));
 }

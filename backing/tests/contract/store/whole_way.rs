@@ -8,7 +8,7 @@ use domain::{
 
 use super::{
     on_both,
-    scene::{Scene, answered, refused},
+    scene::{Scene, answered, hear, refused},
 };
 
 on_both! {
@@ -69,6 +69,8 @@ on_both! {
         let worker = scene.worker(1).await;
         let mut changes = store.changes();
         let id = scene.single(60).await;
+        // Whoever hears anything is connected and hears what follows.
+        hear(&mut changes, Change::Queued).await;
         assert_eq!(store.dispatchable().await.unwrap(), vec![("nano".to_owned(), Lane::Interactive, 2)]);
         let claims = scene.claim(worker, Lane::Interactive, 2).await;
         assert_eq!(claims[0].body, Body::Inline(r#"{"a":"ü\u0000"}"#.into()));
@@ -76,7 +78,7 @@ on_both! {
         assert_eq!(store.ended_singles(&[id]).await.unwrap(), []);
         store.finish(worker, &[answered(&claims[0])]).await.unwrap();
         assert_eq!(store.ended_singles(&[id]).await.unwrap(), [id]);
-        while changes.next().await != Change::Ended(id) {}
+        hear(&mut changes, Change::Ended(id)).await;
         let view = store.single(scene.tenant, id).await.unwrap().unwrap();
         assert_eq!((view.state, view.result), (State::Succeeded, Some((200, Body::Inline(r#"{"choices":[]}"#.into())))));
         let stranger = store.ensure_tenant("stranger").await.unwrap();
