@@ -5,6 +5,7 @@
 mod databases;
 mod scene;
 
+mod opening;
 mod whole_way;
 
 mod claims;

@@ -1,6 +1,6 @@
 //! Leases: one leader at a time, a new term for each new one.
 
-use backing::store::{Phase, Store};
+use backing::store::Phase;
 use uuid::Uuid;
 
 use super::{on_both, scene::Scene};
@@ -40,18 +40,4 @@ on_both! {
         assert_eq!(taken, [Some(first.id), Some(second.id)]);
         assert_eq!(take().await, None);
     }
-
-    async fn migrating_again_and_side_by_side_changes_nothing(fresh: Fresh) {
-        let scene = Scene::new(&fresh.store).await;
-        let others = futures::future::try_join_all((0..3).map(|_| Store::open(&fresh.url))).await.unwrap();
-        futures::future::try_join_all(others.iter().map(Store::migrate)).await.unwrap();
-        assert_eq!(others[0].ensure_tenant("acme").await.unwrap(), scene.tenant);
-        others[0].ping().await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_url_of_no_known_database_is_refused() {
-    let error = Store::open("mysql://localhost/x").await.err().unwrap();
-    assert!(matches!(error, backing::Error::Config(_)), "{error}");
 }
