@@ -13,7 +13,10 @@ impl Broker {
     /// `None` where the shared broker is missing too: then RabbitMQ is not there to be tested.
     pub(crate) fn start() -> Option<Self> {
         super::fresh::shared_url()?;
-        let mut broker = Self { folder: tempfile::tempdir().unwrap(), url: String::new() };
+        // Inside the directory of the shared servers, whose end is its too: a test that is killed drops nothing.
+        let outer = std::env::var_os("MILLRACE_TEST_SERVICES").map_or_else(std::env::temp_dir, PathBuf::from);
+        let folder = tempfile::Builder::new().prefix("private-").tempdir_in(outer).unwrap();
+        let mut broker = Self { folder, url: String::new() };
         broker.revive();
         let addresses = broker.call("env", &[]);
         let url = addresses.lines().find_map(|line| line.strip_prefix("export MILLRACE_TEST_AMQP_URL="));
