@@ -25,6 +25,8 @@ impl Embedded {
     pub async fn start(state: &Path, settings: consumer::Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
         let backing = Backing::open(&Config::embedded(state)).await?;
         backing.store.migrate().await?;
+        // The state folder is locked: whoever worked in it before is dead.
+        backing.store.release_all().await?;
         let tenant = backing.store.ensure_tenant(LOCAL_TENANT).await?;
         let mut tasks = JoinSet::new();
         let model = settings.engine.name().to_owned();
