@@ -1,6 +1,6 @@
 //! A broker of a test's own, which it may kill, stop and wipe. Started by `infra/services`.
 
-use std::{path::PathBuf, process::Command};
+use std::{collections::BTreeSet, path::PathBuf, process::Command};
 
 use tempfile::TempDir;
 
@@ -41,15 +41,16 @@ impl Broker {
         status.split_whitespace().skip_while(|word| *word != "pid").nth(1).expect("the broker runs").to_owned()
     }
 
-    /// Connections of anybody to this broker.
-    pub(crate) fn connections(&self) -> usize {
+    /// The local ports of everybody's connections to this broker.
+    pub(crate) fn connections(&self) -> BTreeSet<String> {
         let port = format!(":{:04X}", url::Url::parse(&self.url).unwrap().port().unwrap());
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let established = |line: &&str| {
-            let mut columns = line.split_whitespace().skip(2);
-            columns.next().is_some_and(|peer| peer.ends_with(&port)) && columns.next() == Some("01")
+        let established = |line: &str| {
+            let mut columns = line.split_whitespace().skip(1);
+            let (local, peer, state) = (columns.next()?, columns.next()?, columns.next()?);
+            (peer.ends_with(&port) && state == "01").then(|| local.to_owned())
         };
-        table.lines().filter(established).count()
+        table.lines().filter_map(established).collect()
     }
 
     fn call(&self, command: &str, arguments: &[&str]) -> String {
