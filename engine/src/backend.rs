@@ -1,7 +1,7 @@
 //! What a device must be able to do: pack weights, and about fifteen fused operations on rows of activations.
-//! The model is written once over this trait; `reference` is its specification.
+//! The model is written once over this trait; `cpu` in f32 is its specification.
 
-pub(crate) mod reference;
+pub(crate) mod cpu;
 
 use crate::batch::Batch;
 use crate::config::MoeConfig;

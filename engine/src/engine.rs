@@ -2,7 +2,7 @@
 
 use tracing::info;
 
-use crate::backend::reference::Reference;
+use crate::backend::cpu::Cpu;
 use crate::batch::Batch;
 use crate::config::{GenerationConfig, ModelConfig};
 use crate::device;
@@ -104,7 +104,7 @@ impl Engine {
         note_unused(&config, &weights);
         let pages = Pages::new(cache_tokens(&config, options)?, options.page_tokens);
         let context_length = config.context_length.min(pages.capacity());
-        let backend = Reference::new(options.threads);
+        let backend = Cpu::new(options.threads);
         let model = Model::load(backend, &config, &weights, pages.capacity(), context_length)?;
         let description = ModelDescription {
             architecture: config.architecture.to_owned(),

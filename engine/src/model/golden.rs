@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 
-use crate::backend::reference::Reference;
+use crate::backend::cpu::Cpu;
 use crate::batch::Batch;
 use crate::config::ModelConfig;
 use crate::model::{Forward, Model};
@@ -17,16 +17,16 @@ fn fixture(variant: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(variant)
 }
 
-pub(super) fn load(variant: &str, threads: usize, cache_tokens: usize) -> (Model<Reference>, ModelConfig) {
+pub(super) fn load(variant: &str, threads: usize, cache_tokens: usize) -> (Model<Cpu>, ModelConfig) {
     let source = ModelSource::Directory(fixture(variant));
     let config = ModelConfig::parse(&source.require("config.json").unwrap()).unwrap();
     let weights = Weights::open(&source).unwrap();
-    let model = Model::load(Reference::new(threads), &config, &weights, cache_tokens, 128).unwrap();
+    let model = Model::load(Cpu::new(threads), &config, &weights, cache_tokens, 128).unwrap();
     (model, config)
 }
 
 /// The logits of the last `count` of these tokens, computed in one piece.
-fn logits(model: &mut Model<Reference>, tokens: &[u32], count: usize) -> Vec<f32> {
+fn logits(model: &mut Model<Cpu>, tokens: &[u32], count: usize) -> Vec<f32> {
     let mut batch = Batch::default();
     batch.clear(128);
     batch.push(0, 0, tokens, &[0], false);

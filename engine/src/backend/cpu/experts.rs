@@ -1,10 +1,10 @@
 //! The router's choice, and the chosen experts, each run once over all the rows that chose it.
 
 use crate::backend::Expert;
-use crate::backend::reference::matrix::{self, Strided};
-use crate::backend::reference::pool::Pool;
-use crate::backend::reference::vector::{self, Width, sigmoid};
-use crate::backend::reference::{Reference, Rows};
+use crate::backend::cpu::matrix::{self, Strided};
+use crate::backend::cpu::pool::Pool;
+use crate::backend::cpu::vector::{self, Width, sigmoid};
+use crate::backend::cpu::{Cpu, Rows};
 use crate::config::MoeConfig;
 
 /// Rows of one expert that make one piece of work.
@@ -72,7 +72,7 @@ fn best(values: &[f32], count: usize) -> Vec<usize> {
 }
 
 /// `out += sum of weight * expert(x)` over the routes of each row.
-pub(super) fn run(pool: &Pool, width: Width, x: &Rows, routes: &Routes, experts: &[Expert<Reference>], out: &mut Rows) {
+pub(super) fn run(pool: &Pool, width: Width, x: &Rows, routes: &Routes, experts: &[Expert<Cpu>], out: &mut Rows) {
     let work = routes.by_expert();
     let cost = routes.experts.len() * (experts[0].gate_up.cost() + experts[0].down.cost());
     let mut answers = vec![0.0; routes.experts.len() * out.width];
@@ -102,7 +102,7 @@ pub(super) fn run(pool: &Pool, width: Width, x: &Rows, routes: &Routes, experts:
 }
 
 /// `out += down(silu(gate x) * up x)` for some rows.
-fn feed_forward(width: Width, expert: &Expert<Reference>, x: &[f32], out: &mut [f32]) {
+fn feed_forward(width: Width, expert: &Expert<Cpu>, x: &[f32], out: &mut [f32]) {
     let Expert { gate_up, down } = expert;
     let x = Strided::packed(x, gate_up.inputs());
     let mut raised = vec![0.0; x.count * gate_up.outputs()];

@@ -57,7 +57,7 @@ macro_rules! for_every_width {
         }
     };
     ($(#[$doc:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) = $body:expr) => {
-        $crate::backend::reference::vector::for_every_width! {
+        $crate::backend::cpu::vector::for_every_width! {
             $(#[$doc])* fn $name($($argument: $type),*) = $body, $body, $body
         }
     };

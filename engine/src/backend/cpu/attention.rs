@@ -1,9 +1,9 @@
 //! Latent attention: queries come in the space of the cache, so one cached entry a token serves all heads, in prefill and
 //! in decode alike.
 
-use crate::backend::reference::Cache;
-use crate::backend::reference::matrix::{self, LANES, Lanes, Strided};
-use crate::backend::reference::vector::{Width, exp, for_every_width};
+use crate::backend::cpu::Cache;
+use crate::backend::cpu::matrix::{self, LANES, Lanes, Strided};
+use crate::backend::cpu::vector::{Width, exp, for_every_width};
 use crate::batch::{Batch, Row};
 
 /// Heads whose weighted sums stay in registers together.

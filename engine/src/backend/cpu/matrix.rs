@@ -1,6 +1,6 @@
 //! Weight matrices in panels, and the product with rows of activations.
 
-use crate::backend::reference::vector::{Width, for_every_width};
+use crate::backend::cpu::vector::{Width, for_every_width};
 
 /// Output channels side by side in a panel.
 pub(super) const LANES: usize = 16;

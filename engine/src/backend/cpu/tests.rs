@@ -1,7 +1,7 @@
 //! The kernels against the sums they stand for, at every vector width of this machine.
 
 use super::*;
-use crate::backend::reference::vector::{exp, for_every_width};
+use crate::backend::cpu::vector::{exp, for_every_width};
 
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let hash = |index: usize| (index as u32 ^ seed).wrapping_mul(2_654_435_761).rotate_left(13).wrapping_mul(2_246_822_519);

@@ -1,4 +1,4 @@
-//! The plain f32 backend: the specification of every operation. Blocked and threaded enough to be of use.
+//! The CPU: plain f32 is the specification of every operation, blocked and threaded.
 
 mod attention;
 mod experts;
@@ -20,14 +20,14 @@ use pool::Pool;
 use vector::Width;
 
 /// A CPU: threads, and the vector width that every kernel is compiled for.
-pub(crate) struct Reference {
+pub(crate) struct Cpu {
     pool: Pool,
     width: Width,
 }
 
-impl Reference {
-    pub(crate) fn new(threads: usize) -> Reference {
-        Reference { pool: Pool::new(threads), width: Width::detect() }
+impl Cpu {
+    pub(crate) fn new(threads: usize) -> Cpu {
+        Cpu { pool: Pool::new(threads), width: Width::detect() }
     }
 }
 
@@ -68,7 +68,7 @@ impl Cache {
     }
 }
 
-impl Backend for Reference {
+impl Backend for Cpu {
     type Matrix = Matrix;
     type Vector = Vec<f32>;
     type Rows = Rows;
@@ -102,7 +102,7 @@ impl Backend for Reference {
         }
     }
 
-    fn rms_norm(&self, x: &Rows, norm: &Norm<Reference>, out: &mut Rows) {
+    fn rms_norm(&self, x: &Rows, norm: &Norm<Cpu>, out: &mut Rows) {
         out.resize(x.count());
         for (x, out) in x.data.chunks_exact(x.width).zip(out.data.chunks_exact_mut(out.width)) {
             vector::rms_norm(self.width, x, &norm.weight, norm.epsilon, out);
@@ -158,7 +158,7 @@ impl Backend for Reference {
         }
     }
 
-    fn mla_cache(&self, x: &Rows, norm: &Norm<Reference>, rope: &Rope, batch: &Batch, cache: &mut Cache) {
+    fn mla_cache(&self, x: &Rows, norm: &Norm<Cpu>, rope: &Rope, batch: &Batch, cache: &mut Cache) {
         for (row, x) in batch.rows.iter().zip(x.data.chunks_exact(x.width)) {
             let (x_latent, x_key) = x.split_at(x.len() - rope.width());
             let (latent, key) = cache.entry_mut(batch.slot(*row)).split_at_mut(x_latent.len());
@@ -181,7 +181,7 @@ impl Backend for Reference {
         routes.choose(&logits.data, bias, moe);
     }
 
-    fn experts_add(&self, x: &Rows, routes: &Routes, experts: &[Expert<Reference>], out: &mut Rows) {
+    fn experts_add(&self, x: &Rows, routes: &Routes, experts: &[Expert<Cpu>], out: &mut Rows) {
         experts::run(&self.pool, self.width, x, routes, experts, out);
     }
 
@@ -197,7 +197,7 @@ impl Backend for Reference {
     }
 }
 
-impl Reference {
+impl Cpu {
     /// A single row is split by output channels instead of by rows.
     fn linear_add_row(&self, x: &[f32], matrix: &Matrix, out: &mut [f32]) {
         let columns = self.pool.share(matrix.panels()) * matrix::LANES;
