@@ -38,7 +38,7 @@ pub use files::Order;
 pub use keys::KeyRow;
 pub use leases::{DISPATCHER, Term};
 pub use lines::NewLine;
-pub use pruning::Pruned;
+pub use pruning::Prunable;
 pub use requests::{Body, NewSingle, SingleView};
 pub use results::{Ended, FinishReport, LineResult};
 pub use workers::Worker;

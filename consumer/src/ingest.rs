@@ -10,6 +10,7 @@ use backing::{
     store::{NewLine, Phase, Term},
 };
 use bytes::Bytes;
+use chrono::Utc;
 use domain::{batch::Batch, file::File, jsonl::fault, limits::Limits};
 use futures::StreamExt;
 use tokio::sync::mpsc;
@@ -26,8 +27,16 @@ pub async fn ingest_once(backing: &Backing, limits: &Limits, timing: &LeaseSetti
     let Some((batch, file, term)) = backing.store.take_batch(Phase::Validate, timing.lease.as_secs_f64()).await? else {
         return Ok(Step::Idle);
     };
-    while_held(&backing.store, batch.id, term, timing, validate(backing, limits, &batch, &file, term)).await.transpose()?;
-    Ok(Step::Worked)
+    let validated = while_held(&backing.store, batch.id, term, timing, validate(backing, limits, &batch, &file, term)).await;
+    match validated.transpose() {
+        // Faults pass, and the batch waits for that; but not for longer than its owner does.
+        Err(error) if batch.stamps.expires <= Utc::now().timestamp() => {
+            let message = "The input file could not be read before the completion window expired.";
+            backing.store.reject_batch(batch.id, term, &[fault("input_file_unreadable", message, None)]).await?;
+            Err(error)
+        }
+        validated => validated.map(|_| Step::Worked),
+    }
 }
 
 async fn validate(backing: &Backing, limits: &Limits, batch: &Batch, file: &File, term: Term) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use backing::{
     Backing,
     shutdown::Shutdown,
-    store::{Change, Pruned},
+    store::{Change, Prunable},
 };
 use uuid::Uuid;
 
@@ -61,8 +61,8 @@ impl Duty {
         let done = match self {
             Self::Sweep => sweep(backing).await?,
             Self::End => backing.store.end_unfinished(CHUNK).await?,
-            Self::PruneLines => remove(backing, backing.store.prune_lines(CHUNK).await?).await?,
-            Self::PruneSingles => remove(backing, backing.store.prune_singles(settings.singles_kept.as_secs_f64(), CHUNK).await?).await?,
+            Self::PruneLines => prune(backing, backing.store.prunable_lines(CHUNK).await?).await?,
+            Self::PruneSingles => prune(backing, backing.store.prunable_singles(settings.singles_kept.as_secs_f64(), CHUNK).await?).await?,
             Self::Collect => collect(backing).await?,
         };
         Ok(if done > 0 { Step::Worked } else { Step::Idle })
@@ -116,15 +116,15 @@ async fn sweep(backing: &Backing) -> anyhow::Result<u64> {
     Ok(returned)
 }
 
-/// Removes the objects of what was pruned.
-async fn remove(backing: &Backing, pruned: Pruned) -> anyhow::Result<u64> {
-    for key in &pruned.keys {
+/// Objects first, then the rows that name them: a crash in between repeats the removal.
+async fn prune(backing: &Backing, prunable: Prunable) -> anyhow::Result<u64> {
+    for key in &prunable.keys {
         backing.objects.delete(key).await?;
     }
-    Ok(pruned.rows)
+    Ok(backing.store.prune(&prunable.requests).await?)
 }
 
-/// Bytes first, then the row: a crash in between repeats the removal.
+/// Bytes first, then the row, for the same reason.
 async fn collect(backing: &Backing) -> anyhow::Result<u64> {
     let mut removed = Vec::new();
     for file in backing.store.files_to_collect(CHUNK).await? {

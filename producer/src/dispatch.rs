@@ -118,8 +118,8 @@ impl Dispatcher {
             let floor = self.floors.get(&(model.clone(), lane)).copied();
             fill(&self.backing, term, model, lane, room, floor)
         });
-        // The lanes are filled side by side: one wedged queue must not hold up the others.
-        let filled = futures::future::try_join_all(rounds).await?;
+        // All lanes are filled to the end, side by side: a fault in one must not cut another off between mark and publish.
+        let filled = futures::future::join_all(rounds).await.into_iter().collect::<Result<Vec<_>>>()?;
         let rang: usize = filled.iter().map(|filled| filled.rang).sum();
         let refused = filled.iter().any(|filled| filled.refused);
         self.floors.extend(filled.into_iter().map(|filled| ((filled.model, filled.lane), filled.floor)));

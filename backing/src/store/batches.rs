@@ -81,19 +81,23 @@ impl Store {
     }
 
     /// Turns `validating` or `in_progress` into `cancelling` and returns the batch as it is then; the caller judges its state.
+    /// Each call sends the signal to the workers anew.
     pub async fn cancel_batch(&self, tenant: TenantId, id: BatchId) -> Result<Option<Batch>> {
         // The new term takes the batch away from whoever validates or assembles it.
         let sql = "update batches set state = 'cancelling', cancelling_at = now(), lease_term = lease_term + 1, lease_until = null
             where tenant_id = $1 and id = $2 and state in ('validating', 'in_progress')
             returning *";
         let mut tx = self.begin().await?;
-        let Some(row) = tx.row(sql, args![tenant, id]).await? else {
-            tx.commit().await?;
-            return self.batch(tenant, id).await;
+        let found = match tx.row(sql, args![tenant, id]).await? {
+            Some(row) => Some(row),
+            None => tx.row("select * from batches where tenant_id = $1 and id = $2", args![tenant, id]).await?,
         };
-        tx.tell(Change::Batch(id));
+        let found = found.as_ref().map(batch).transpose()?;
+        if found.as_ref().is_some_and(|batch| batch.state == State::Cancelling) {
+            tx.tell(Change::Batch(id));
+        }
         tx.commit().await?;
-        batch(&row).map(Some)
+        Ok(found)
     }
 
     /// Leases the oldest batch that waits for a phase and that nobody holds, with its input file (even if deleted meanwhile).

@@ -1,7 +1,7 @@
 //! Ended lines become the output file and the error file of their batch, streamed in line order with bounded memory.
 
 use backing::{
-    Backing, Result,
+    Backing, Error, Result,
     objects::Writer,
     store::{Body, LineResult, Phase, Term},
 };
@@ -9,6 +9,7 @@ use chrono::Utc;
 use domain::{
     answer::{Outcome, line_without_answer},
     batch::Batch,
+    error::ApiError,
     file::{File, Purpose},
     id::FileId,
     request::State,
@@ -41,13 +42,22 @@ async fn assemble(backing: &Backing, batch: &Batch, term: Term) -> Result<()> {
         let Some(last) = page.last() else { break };
         after = last.line;
         for line in page {
-            let file = if line.state == State::Succeeded { &mut output } else { &mut errors };
-            file.write(backing, &text_of(backing, line).await?).await?;
+            let (id, custom_id, succeeded) = (line.id, line.custom_id.clone(), line.state == State::Succeeded);
+            match text_of(backing, line).await {
+                Ok(text) if succeeded => output.write(backing, &text).await?,
+                Ok(text) => errors.write(backing, &text).await?,
+                // Gone for good: its owner hears of it instead of waiting for ever.
+                Err(Error::NoObject(key)) => {
+                    tracing::error!(batch = %batch.id, request = %id, key, "a stored result is gone");
+                    errors.write(backing, &Outcome::refused(&lost()).line(id, &custom_id)).await?;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
     let (written, ended) = (output.lines + errors.lines, batch.counts.ended());
     if written != ended {
-        return Err(backing::Error::Corrupt(format!("{} has {ended} ended lines, but {written} can be read", batch.id)));
+        return Err(Error::Corrupt(format!("{} has {ended} ended lines, but {written} can be read", batch.id)));
     }
     let (output, errors) = (output.finish().await?, errors.finish().await?);
     let completed = backing.store.complete_batch(batch.id, term, output.as_ref(), errors.as_ref()).await?;
@@ -60,6 +70,10 @@ async fn assemble(backing: &Backing, batch: &Batch, term: Term) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn lost() -> ApiError {
+    ApiError::new(500, "server_error", "result_lost", "The stored result of this request does not exist any more.".to_owned())
 }
 
 async fn text_of(backing: &Backing, line: LineResult) -> Result<String> {
@@ -76,7 +90,7 @@ async fn text_of(backing: &Backing, line: LineResult) -> Result<String> {
 
 async fn read_text(backing: &Backing, key: &str, offset: u64, length: Option<u64>) -> Result<String> {
     let bytes = backing.objects.read_whole(key, offset, length).await?;
-    String::from_utf8(bytes.into()).map_err(|_| backing::Error::Corrupt(format!("the result under {key} is not text")))
+    String::from_utf8(bytes.into()).map_err(|_| Error::Corrupt(format!("the result under {key} is not text")))
 }
 
 #[derive(Clone, Copy)]

@@ -7,10 +7,13 @@ use std::{
 
 use backing::store::Store;
 use domain::id::WorkerId;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 
-use super::{claims::Claims, inference::Command};
+use super::{
+    claims::Claims,
+    inference::{Command, Ticket},
+};
 use crate::settings::LeaseSettings;
 
 /// Wake-ups come in bursts, one look answers them all.
@@ -22,12 +25,14 @@ pub(super) struct Heart {
     timing: LeaseSettings,
     /// When the store will count us as dead; measured from before the last sign of life, so never later than the store thinks.
     lease_until: Instant,
+    /// Requests that the engine is yet to be told to stop: it may be in a long step, and the heart does not wait for it.
+    unstopped: Vec<Ticket>,
 }
 
 impl Heart {
     /// To be made before the worker is registered.
     pub(super) fn new(store: Store, worker: WorkerId, timing: LeaseSettings) -> Self {
-        Self { store, worker, timing, lease_until: Instant::now() + timing.lease }
+        Self { store, worker, timing, lease_until: Instant::now() + timing.lease, unstopped: Vec::new() }
     }
 
     /// Beats until dropped. Cancels `fenced` once the lease is lost, or once the store could not be reached for as long as it lasts.
@@ -49,7 +54,9 @@ impl Heart {
                     tokio::time::sleep(LOOK_INTERVAL_MIN).await;
                 }
             }
-            self.stop_what_is_lost(claims, commands).await;
+            self.find_what_is_lost(claims).await;
+            // An engine that has gone is noticed by the one who waits for its events.
+            self.unstopped.retain(|ticket| matches!(commands.try_send(Command::Cancel(*ticket)), Err(TrySendError::Full(_))));
         }
     }
 
@@ -72,7 +79,7 @@ impl Heart {
         }
     }
 
-    async fn stop_what_is_lost(&self, claims: &Claims, commands: &mpsc::Sender<Command>) {
+    async fn find_what_is_lost(&mut self, claims: &Claims) {
         let held = claims.epochs();
         if held.is_empty() {
             return;
@@ -81,8 +88,7 @@ impl Heart {
             Ok(Ok(lost)) => {
                 for ticket in claims.drop_lost(&lost) {
                     tracing::debug!(worker = %self.worker, ticket, "claim lost: no longer computed");
-                    // An engine that has gone is noticed by the one who waits for its events.
-                    let _ = commands.send(Command::Cancel(ticket)).await;
+                    self.unstopped.push(ticket);
                 }
             }
             Ok(Err(error)) => tracing::warn!(worker = %self.worker, "cannot look for lost claims: {error}"),

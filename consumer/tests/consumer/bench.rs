@@ -1,6 +1,9 @@
 //! What every test needs: a backing of its own, a tenant, batches, a dispatcher to step, and consumers that stop with the test.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use backing::{
     Backing, Config,
@@ -29,7 +32,7 @@ pub(crate) struct Bench {
     pub(crate) tenant: TenantId,
     dispatcher: Uuid,
     pub(crate) consumers: CancellationToken,
-    _state: TempDir,
+    state: TempDir,
 }
 
 impl Bench {
@@ -41,7 +44,7 @@ impl Bench {
         let tenant = backing.store.ensure_tenant("test").await.unwrap();
         let model = Model { name: MODEL.into(), context_length: 32_768, bytes_per_token: 4.0, tokens_per_s: None, created_at: 0 };
         backing.store.register_model(&model).await.unwrap();
-        Self { backing, tenant, dispatcher: Uuid::new_v4(), consumers: CancellationToken::new(), _state: state }
+        Self { backing, tenant, dispatcher: Uuid::new_v4(), consumers: CancellationToken::new(), state }
     }
 
     pub(crate) async fn upload(&self, text: &str) -> FileId {
@@ -52,6 +55,11 @@ impl Bench {
         let file = File { id, tenant: self.tenant, purpose, filename, bytes, key, created_at: 0, expires_at: None };
         self.backing.store.insert_file(&file).await.unwrap();
         id
+    }
+
+    /// Where an object lies, or the folder of all objects under a prefix.
+    pub(crate) fn object_path(&self, key: &str) -> PathBuf {
+        self.state.path().join("objects").join(key)
     }
 
     pub(crate) async fn batch_of(&self, input_file: FileId, window_seconds: u64, webhook: Option<Webhook>) -> BatchId {

@@ -57,6 +57,42 @@ async fn an_empty_file_a_vanished_file_and_too_many_lines_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_is_tried_until_its_batch_is_overdue() {
+    let bench = Bench::new().await;
+    let file = bench.upload("x").await;
+    let key = bench.backing.store.file(bench.tenant, file).await.unwrap().unwrap().key;
+    let path = bench.object_path(&key);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let try_once = async || ingest_once(&bench.backing, &Limits::default(), &LeaseSettings::default()).await;
+
+    let patient = bench.batch_of(file, 60, None).await;
+    try_once().await.expect_err("a folder is no file");
+    assert_eq!(bench.batch(patient).await.state, State::Validating);
+    let overdue = bench.batch_of(file, 0, None).await;
+    try_once().await.expect_err("a folder is no file");
+    let overdue = bench.batch(overdue).await;
+    assert_eq!((overdue.state, overdue.errors[0].code.as_str()), (State::Failed, "input_file_unreadable"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_result_that_is_gone_is_told_in_the_error_file() {
+    let bench = Bench::new().await;
+    let large = line("large", json!({ "max_tokens": 20_000, "ignore_eos": true }));
+    let batch = bench.submit(&(lines(1, json!({})) + &large)).await;
+    bench.consume(roles(settings(None, 4), &[Role::Ingest, Role::Infer]));
+    bench.until("both lines end", async || (bench.batch(batch).await.counts.succeeded == 2).then_some(())).await;
+    std::fs::remove_dir_all(bench.object_path("results")).unwrap();
+
+    bench.consume(roles(settings(None, 4), &[Role::Deliver]));
+    let batch = bench.ended(batch).await;
+    assert_eq!(bench.lines(batch.output_file).await.len(), 1);
+    let errors = bench.lines(batch.error_file).await;
+    assert_eq!((&errors[0]["custom_id"], &errors[0]["response"]["status_code"]), (&json!("large"), &json!(500)));
+    assert_eq!(errors[0]["response"]["body"]["error"]["code"], "result_lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_goes_the_whole_way_and_each_line_is_in_one_result_file() {
     let bench = Bench::new().await;
     // More than one chunk of lines and one page of results; one answer too large for the store; one body that no model takes.

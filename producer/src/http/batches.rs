@@ -72,7 +72,7 @@ pub(super) async fn show(State(producer): State<Arc<Producer>>, caller: Caller, 
     Ok(Json(batch.to_json()))
 }
 
-/// Cancels a batch. Welcome again and again: each call sends the signal to the workers anew.
+/// Cancels a batch. Welcome again and again.
 #[utoipa::path(
     post, path = "/v1/batches/{id}/cancel", tag = "batches", params(("id" = String, Path)),
     responses((status = 200, description = "The batch, `cancelling` or `cancelled`"), (status = 409, description = "It has ended otherwise"))

@@ -24,6 +24,14 @@ on_both! {
         scene.store.finish(worker, &[answered(&claims[0])]).await.unwrap();
         hear(&mut changes, Change::Batch(batch.id)).await;
 
+        let unwanted = scene.started(1, 3600).await;
+        hear(&mut changes, Change::Batch(unwanted.id)).await;
+        // A cancel that is repeated is told again: a worker may have missed the first.
+        for _ in 0..2 {
+            scene.store.cancel_batch(scene.tenant, unwanted.id).await.unwrap();
+            hear(&mut changes, Change::Batch(unwanted.id)).await;
+        }
+
         let id = scene.single(60).await;
         scene.store.cancel_single(scene.tenant, id).await.unwrap();
         hear(&mut changes, Change::Ended(id)).await;

@@ -1,6 +1,6 @@
 //! What has done its duty goes, and nothing else.
 
-use backing::store::Phase;
+use backing::store::{Phase, Prunable};
 use domain::request::Lane;
 
 use super::{
@@ -17,13 +17,16 @@ on_both! {
         let mut ended: Vec<_> = claims.iter().map(answered).collect();
         ended[3].key = Some("results/large".into());
         scene.store.finish(worker, &ended).await.unwrap();
-        assert_eq!(scene.store.prune_lines(100).await.unwrap().rows, 0, "not assembled yet");
+        assert_eq!(scene.store.prunable_lines(100).await.unwrap(), Prunable::default(), "not assembled yet");
         let (_, _, term) = scene.store.take_batch(Phase::Assemble, 60.0).await.unwrap().unwrap();
         scene.store.complete_batch(batch.id, term, None, None).await.unwrap();
-        assert_eq!(scene.store.prune_lines(3).await.unwrap().rows, 3);
-        let rest = scene.store.prune_lines(100).await.unwrap();
-        assert_eq!((rest.rows, rest.keys), (4, vec!["results/large".to_owned()]));
-        assert_eq!(scene.store.prune_lines(100).await.unwrap().rows, 0);
+        let first = scene.store.prunable_lines(3).await.unwrap();
+        assert_eq!(scene.store.prunable_lines(3).await.unwrap(), first, "what was not pruned is named again");
+        assert_eq!(scene.store.prune(&first.requests).await.unwrap(), 3);
+        let rest = scene.store.prunable_lines(100).await.unwrap();
+        assert_eq!((rest.requests.len(), &*rest.keys), (4, &["results/large".to_owned()][..]));
+        assert_eq!(scene.store.prune(&rest.requests).await.unwrap(), 4);
+        assert_eq!(scene.store.prunable_lines(100).await.unwrap(), Prunable::default());
         assert_eq!(fresh.count("select count(*) from results").await, 0);
         assert_eq!(fresh.count("select count(*) from charges").await, 7);
         assert_eq!(scene.batch(batch.id).await.counts.succeeded, 7, "counters are kept");
@@ -37,8 +40,10 @@ on_both! {
         let mut ended = answered(&claims[0]);
         ended.key = Some("results/large".into());
         scene.store.finish(worker, &[ended]).await.unwrap();
-        assert_eq!(scene.store.prune_singles(60.0, 100).await.unwrap().rows, 0, "too young");
-        assert_eq!(scene.store.prune_singles(-1.0, 100).await.unwrap().keys, ["results/large"]);
+        assert_eq!(scene.store.prunable_singles(60.0, 100).await.unwrap(), Prunable::default(), "too young");
+        let old = scene.store.prunable_singles(-1.0, 100).await.unwrap();
+        assert_eq!(old.keys, ["results/large"]);
+        assert_eq!(scene.store.prune(&old.requests).await.unwrap(), 1);
         assert!(scene.store.single(scene.tenant, done).await.unwrap().is_none());
         assert!(scene.store.single(scene.tenant, open).await.unwrap().is_some());
         assert_eq!(scene.store.ended_singles(&[done, open]).await.unwrap(), [done], "who still waits is not left waiting");
