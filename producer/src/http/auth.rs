@@ -1,9 +1,14 @@
 //! Who calls: an API key, known by its hash. A handler that takes a [`Caller`] cannot run without one, and its body is still unread.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::extract::FromRequestParts;
-use axum::http::{HeaderMap, header::AUTHORIZATION, request::Parts};
+use axum::http::{
+    HeaderMap, HeaderValue,
+    header::{AUTHORIZATION, HOST, ORIGIN},
+    request::Parts,
+    uri::Authority,
+};
 use domain::{error::ApiError, id::TenantId, key::ApiKey};
 
 use crate::{Failure, Producer};
@@ -21,11 +26,32 @@ impl FromRequestParts<Arc<Producer>> for Caller {
         match (bearer(&parts.headers).map(ApiKey::parse), producer.settings.open_tenant) {
             (Some(Some(key)), _) => owner(producer, &key).await,
             // SDKs insist on sending some key; where none is needed, any text will do.
-            (_, Some(tenant)) => Ok(Self { tenant }),
+            (_, Some(tenant)) => refuse_pages(&parts.headers).map(|()| Self { tenant }).map_err(Into::into),
             (Some(None), None) => Err(ApiError::unauthorized("this is not an API key of this service").into()),
             (None, None) => Err(ApiError::unauthorized("send an API key as `Authorization: Bearer KEY`").into()),
         }
     }
+}
+
+/// Where no key is needed, a page on the web must not get in through its reader's browser: neither from its own origin, nor under
+/// a name of its own that leads to this machine.
+fn refuse_pages(headers: &HeaderMap) -> Result<(), ApiError> {
+    let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
+    let Some(host) = text(HOST) else { return Ok(()) };
+    let own_origin = text(ORIGIN).is_none_or(|origin| origin.strip_prefix("http://") == Some(host));
+    if own_origin && is_this_machine(host) {
+        return Ok(());
+    }
+    let message = "without API keys only this machine may call; create one with `millrace key create`";
+    Err(ApiError::new(403, "invalid_request_error", "foreign_origin", message))
+}
+
+/// Whether an authority, `host` or `host:port`, names the loopback.
+fn is_this_machine(authority: &str) -> bool {
+    let Ok(authority) = authority.parse::<Authority>() else { return false };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -71,7 +71,7 @@ pub(super) fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH).and_then(|length| text(length).parse().ok())
 }
 
-/// A browser sends other types without asking the server first, so a foreign page cannot post here.
+/// A browser sends other types without asking the server first.
 fn expect_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let kind = headers.get(CONTENT_TYPE).map(text).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -37,6 +37,24 @@ async fn only_a_known_key_opens_and_a_revoked_one_is_shut_out() {
 }
 
 #[tokio::test]
+async fn where_no_key_is_needed_no_page_of_another_site_gets_in() {
+    let app = App::start().await;
+    let (port, own) = (app.address.rsplit(':').next().unwrap(), format!("http://{}", app.address));
+    for (header, value, status) in [
+        ("origin", "https://pages.example", 403),
+        ("origin", "null", 403),
+        ("origin", &own, 200),
+        ("host", "pages.example", 403),
+        ("host", &format!("127.0.0.1.pages.example:{port}"), 403),
+        ("host", &format!("localhost:{port}"), 200),
+        ("host", &format!("[::1]:{port}"), 200),
+    ] {
+        let call = app.call(Method::GET, "/v1/files").header(header, value);
+        assert_eq!(call.send().await.unwrap().status(), status, "{header}: {value}");
+    }
+}
+
+#[tokio::test]
 async fn a_stranger_finds_nothing_of_another_tenant() {
     let app = App::start().await;
     let file = app.upload("{}\n").await["id"].as_str().unwrap().to_owned();
