@@ -25,6 +25,8 @@ pub(crate) trait Backend {
 
     /// Packs a row-major `[outputs, inputs]` matrix.
     fn matrix(&self, weights: &[f32], inputs: usize) -> Self::Matrix;
+    /// The same, for a map that decides rather than computes: its products are f32 whatever the backend's format.
+    fn matrix_f32(&self, weights: &[f32], inputs: usize) -> Self::Matrix;
     fn vector(&self, weights: Vec<f32>) -> Self::Vector;
     fn rows(&self, width: usize) -> Self::Rows;
     fn routes(&self) -> Self::Routes;

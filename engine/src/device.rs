@@ -4,6 +4,7 @@ use std::panic;
 
 use cudarc::driver::{CudaContext, sys};
 
+use crate::backend::cpu::Format;
 use crate::error::LoadError;
 use crate::options::{Device, Dtype};
 
@@ -27,11 +28,11 @@ pub(crate) fn choose(asked: Device) -> Result<Choice, LoadError> {
 }
 
 /// The number format computed in.
-pub(crate) fn dtype(asked: Dtype) -> Result<&'static str, LoadError> {
+pub(crate) fn format(asked: Dtype) -> Format {
     match asked {
-        Dtype::Auto | Dtype::F32 => Ok("f32"),
-        Dtype::Bf16 => Err(LoadError::option("dtype", "bf16 has no kernels in this build; use auto or f32")),
-        Dtype::Int8 => Err(LoadError::option("dtype", "int8 has no kernels in this build; use auto or f32")),
+        Dtype::Auto | Dtype::F32 => Format::F32,
+        Dtype::Bf16 => Format::Bf16,
+        Dtype::Int8 => Format::Int8,
     }
 }
 

@@ -42,6 +42,7 @@ pub struct ModelDescription {
     pub device: &'static str,
     /// Why this device, for the log.
     pub device_reason: String,
+    /// `f32`, `bf16` or `int8`.
     pub dtype: &'static str,
 }
 
@@ -91,7 +92,7 @@ impl Engine {
     /// Loads a model, or says what is wrong with it.
     pub fn load(source: &ModelSource, options: &Options) -> Result<Engine, LoadError> {
         let device = device::choose(options.device)?;
-        let dtype = device::dtype(options.dtype)?;
+        let format = device::format(options.dtype);
         let config = ModelConfig::parse(&source.require("config.json")?)?;
         let text = Text::load(source)?;
         if text.tokenizer.len() > config.vocab_size {
@@ -104,7 +105,7 @@ impl Engine {
         note_unused(&config, &weights);
         let pages = Pages::new(cache_tokens(&config, options)?, options.page_tokens);
         let context_length = config.context_length.min(pages.capacity());
-        let backend = Cpu::new(options.threads);
+        let backend = Cpu::new(options.threads).in_format(format);
         let model = Model::load(backend, &config, &weights, pages.capacity(), context_length)?;
         let description = ModelDescription {
             architecture: config.architecture.to_owned(),
@@ -114,7 +115,7 @@ impl Engine {
             bytes_per_token: text.tokenizer.bytes_per_token(),
             device: device.device,
             device_reason: device.reason,
-            dtype,
+            dtype: format.name(),
         };
         info!(?description, "model loaded");
         Ok(Engine {

@@ -2,12 +2,18 @@
 
 mod attention;
 mod experts;
+mod format;
+mod kernel;
 mod matrix;
+mod operand;
 mod pool;
+mod product;
+mod strided;
 mod vector;
 
 use std::iter;
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, Expert, Norm};
 use crate::batch::Batch;
@@ -15,19 +21,45 @@ use crate::config::MoeConfig;
 use crate::model::rope::Rope;
 use attention::Context;
 use experts::Routes;
-use matrix::{Matrix, Strided};
+pub(crate) use format::Format;
+use kernel::Kernel;
+use matrix::Matrix;
+use operand::Operand;
 use pool::Pool;
+use product::{Cells, Part, Put};
 use vector::Width;
 
-/// A CPU: threads, and the vector width that every kernel is compiled for.
+/// A CPU: threads, the vector width that every kernel is compiled for, and the format of most weights.
 pub(crate) struct Cpu {
     pool: Pool,
     width: Width,
+    format: Format,
+    scratch: Mutex<Scratch>,
+}
+
+/// Operands of the operation that runs; the memory is kept.
+struct Scratch {
+    linear: Operand,
+    experts: experts::Scratch,
 }
 
 impl Cpu {
     pub(crate) fn new(threads: usize) -> Cpu {
-        Cpu { pool: Pool::new(threads), width: Width::detect() }
+        let scratch = Scratch { linear: Operand::new(), experts: experts::Scratch::new() };
+        Cpu { pool: Pool::new(threads), width: Width::detect(), format: Format::F32, scratch: Mutex::new(scratch) }
+    }
+
+    /// Weights that are packed from here on take this format, but for those that must stay f32.
+    pub(crate) fn in_format(self, format: Format) -> Cpu {
+        Cpu { format, ..self }
+    }
+
+    fn kernel(&self, format: Format) -> Kernel {
+        Kernel::of(self.width, format)
+    }
+
+    fn scratch(&self) -> MutexGuard<'_, Scratch> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,7 +108,11 @@ impl Backend for Cpu {
     type Cache = Cache;
 
     fn matrix(&self, weights: &[f32], inputs: usize) -> Matrix {
-        Matrix::pack(weights, inputs)
+        Matrix::pack(self.width, self.format, weights, inputs)
+    }
+
+    fn matrix_f32(&self, weights: &[f32], inputs: usize) -> Matrix {
+        Matrix::pack(self.width, Format::F32, weights, inputs)
     }
 
     fn vector(&self, weights: Vec<f32>) -> Vec<f32> {
@@ -111,35 +147,24 @@ impl Backend for Cpu {
 
     fn linear(&self, x: &Rows, matrix: &Matrix, out: &mut Rows) {
         out.resize(x.count());
-        out.data.fill(0.0);
-        self.linear_add(x, matrix, out);
+        self.multiply(x, matrix, out, Put::Set);
     }
 
     fn linear_add(&self, x: &Rows, matrix: &Matrix, out: &mut Rows) {
-        if x.count() == 1 {
-            return self.linear_add_row(&x.data, matrix, &mut out.data);
-        }
-        let (rows, cost) = (self.pool.share(x.count()), x.count() * matrix.cost());
-        let tasks = x.data.chunks(rows * x.width).zip(out.data.chunks_mut(rows * out.width));
-        self.pool.split(cost, tasks, |(x, out)| {
-            let x = Strided::packed(x, matrix.inputs());
-            matrix::multiply_add(self.width, x, matrix.all(), out, matrix.outputs());
-        });
+        self.multiply(x, matrix, out, Put::Add);
     }
 
     fn linear_heads(&self, x: &Rows, heads: &[Matrix], out: &mut Rows) {
         out.resize(x.count());
-        out.data.fill(0.0);
-        let (x_width, out_width) = (x.width, out.width);
-        let (rows, cost) = (self.pool.share(x.count()), x.count() * heads.iter().map(Matrix::cost).sum::<usize>());
-        let tasks = x.data.chunks(rows * x_width).zip(out.data.chunks_mut(rows * out_width));
-        self.pool.split(cost, tasks, |(x, out)| {
-            for (head, matrix) in heads.iter().enumerate() {
-                let x = Strided::packed(x, x_width).skip(head * x_width / heads.len());
-                let out = &mut out[head * out_width / heads.len()..];
-                matrix::multiply_add(self.width, x, matrix.all(), out, out_width);
-            }
-        });
+        let (count, kernel) = (x.count(), self.kernel(heads[0].format()));
+        let (x_head, out_head, inputs) = (x.width / heads.len(), out.width / heads.len(), heads[0].inputs());
+        let operand = &mut self.scratch().linear;
+        operand.clear(heads[0].format(), inputs);
+        heads.iter().for_each(|_| operand.add_run(count, kernel.rows_max));
+        operand.fill(&self.pool, self.width, |place| &x.row(place % count)[place / count * x_head..][..inputs]);
+        let parts = heads.iter().enumerate();
+        let parts = parts.map(|(run, matrix)| Part { run, matrix, first_row: run * count, first_column: run * out_head });
+        product::multiply(&self.pool, kernel, operand, parts, Cells::new(&mut out.data, out.width), Put::Set);
     }
 
     fn rope_heads(&self, x: &Rows, heads: usize, rope: &Rope, batch: &Batch, out: &mut Rows) {
@@ -182,7 +207,7 @@ impl Backend for Cpu {
     }
 
     fn experts_add(&self, x: &Rows, routes: &Routes, experts: &[Expert<Cpu>], out: &mut Rows) {
-        experts::run(&self.pool, self.width, x, routes, experts, out);
+        self.run_experts(x, routes, experts, out);
     }
 
     fn select(&self, x: &Rows, rows: &[u32], out: &mut Rows) {
@@ -198,14 +223,14 @@ impl Backend for Cpu {
 }
 
 impl Cpu {
-    /// A single row is split by output channels instead of by rows.
-    fn linear_add_row(&self, x: &[f32], matrix: &Matrix, out: &mut [f32]) {
-        let columns = self.pool.share(matrix.panels()) * matrix::LANES;
-        let tasks = out.chunks_mut(columns).enumerate();
-        self.pool.split(matrix.cost(), tasks, |(index, out)| {
-            let columns = matrix.columns(index * columns, out.len());
-            matrix::multiply_add(self.width, Strided::packed(x, x.len()), columns, out, matrix.outputs());
-        });
+    fn multiply(&self, x: &Rows, matrix: &Matrix, out: &mut Rows, put: Put) {
+        let kernel = self.kernel(matrix.format());
+        let operand = &mut self.scratch().linear;
+        operand.clear(matrix.format(), matrix.inputs());
+        operand.add_run(x.count(), kernel.rows_max);
+        operand.fill(&self.pool, self.width, |row| x.row(row));
+        let part = Part { run: 0, matrix, first_row: 0, first_column: 0 };
+        product::multiply(&self.pool, kernel, operand, [part].into_iter(), Cells::new(&mut out.data, out.width), put);
     }
 }
 

@@ -49,7 +49,7 @@ impl<B: Backend> FeedForward<B> {
         };
         Ok(FeedForward::Experts(Box::new(Moe {
             config: moe.clone(),
-            router: backend.matrix(&router, hidden),
+            router: backend.matrix_f32(&router, hidden),
             bias: backend.vector(bias),
             experts: (0..moe.experts).map(expert).collect::<Result<_, _>>()?,
             shared,

@@ -1,10 +1,11 @@
 //! The same request gives the same tokens and the same log probabilities, bit for bit, however it is run.
 
-use engine::{Completion, Options, Request};
+use engine::{Completion, Dtype, Options, Request};
 
 use crate::tiny::{drain, engine, options, random, run};
 
 const TOKENS: u32 = 40;
+const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::Int8];
 
 fn subject() -> Request {
     let prompt = (0..37).map(|index| (index * 29 + 5) % 256).collect();
@@ -26,41 +27,49 @@ fn assert_same(a: &Completion, b: &Completion, what: &str) {
 
 #[test]
 fn alone_and_in_a_batch_of_sixty_four() {
-    let mut engine = engine(&Options { cache_tokens: 8192, ..options() });
-    for id in 1..64 {
-        let prompt = (0..1 + id as u32 % 50).map(|index| (index * 7 + id as u32) % 256).collect();
-        engine.add(id, random(id, prompt, 10 + id as u32)).unwrap();
-        if id == 30 {
-            engine.step();
-            engine.step();
-            engine.add(0, subject()).unwrap();
+    for dtype in DTYPES {
+        let options = Options { dtype, cache_tokens: 8192, ..options() };
+        let mut engine = engine(&options);
+        for id in 1..64 {
+            let prompt = (0..1 + id as u32 % 50).map(|index| (index * 7 + id as u32) % 256).collect();
+            engine.add(id, random(id, prompt, 10 + id as u32)).unwrap();
+            if id == 30 {
+                engine.step();
+                engine.step();
+                engine.add(0, subject()).unwrap();
+            }
         }
+        let together = drain(&mut engine);
+        assert_eq!(together.len(), 64);
+        assert_same(&together[&0], &alone(&options), &format!("{dtype:?} in a batch of 64"));
     }
-    let together = drain(&mut engine);
-    assert_eq!(together.len(), 64);
-    assert_same(&together[&0], &alone(&options()), "in a batch of 64");
 }
 
 #[test]
 fn whatever_the_chunks_the_pages_and_the_threads() {
-    let reference = alone(&Options { step_tokens_max: 1024, page_tokens: 1024, threads: 1, ..options() });
-    for (step_tokens_max, page_tokens, threads) in [(1, 1, 1), (5, 3, 2), (16, 16, 3), (64, 7, 4), (37, 2048, 2)] {
-        let options = Options { step_tokens_max, page_tokens, threads, slots_max: 1, ..options() };
-        let what = format!("chunks of {step_tokens_max}, pages of {page_tokens}, {threads} threads");
-        assert_same(&alone(&options), &reference, &what);
+    for dtype in DTYPES {
+        let options = Options { dtype, slots_max: 1, ..options() };
+        let reference = alone(&Options { step_tokens_max: 1024, page_tokens: 1024, threads: 1, ..options.clone() });
+        for (step_tokens_max, page_tokens, threads) in [(1, 1, 1), (5, 3, 2), (16, 16, 3), (64, 7, 4), (37, 2048, 2)] {
+            let options = Options { step_tokens_max, page_tokens, threads, ..options.clone() };
+            let what = format!("{dtype:?}, chunks of {step_tokens_max}, pages of {page_tokens}, {threads} threads");
+            assert_same(&alone(&options), &reference, &what);
+        }
     }
 }
 
 #[test]
 fn preempted_and_undisturbed() {
-    // Room for one and a half of these requests: whoever is younger has to start again, several times over.
-    let mut small = engine(&Options { cache_tokens: 120, ..options() });
-    let prompt = |id: u32| (0..20).map(|index| (index * 31 + id) % 256).collect();
-    small.add(1, random(1, prompt(1), 60)).unwrap();
-    small.add(0, subject()).unwrap();
-    small.add(2, random(2, prompt(2), 60)).unwrap();
-    let together = drain(&mut small);
-    assert_same(&together[&0], &alone(&options()), "preempted");
+    for dtype in DTYPES {
+        // Room for one and a half of these requests: whoever is younger has to start again, several times over.
+        let mut small = engine(&Options { dtype, cache_tokens: 120, ..options() });
+        let prompt = |id: u32| (0..20).map(|index| (index * 31 + id) % 256).collect();
+        small.add(1, random(1, prompt(1), 60)).unwrap();
+        small.add(0, subject()).unwrap();
+        small.add(2, random(2, prompt(2), 60)).unwrap();
+        let together = drain(&mut small);
+        assert_same(&together[&0], &alone(&Options { dtype, ..options() }), &format!("{dtype:?}, preempted"));
+    }
 }
 
 #[test]

@@ -54,14 +54,17 @@ fn a_cache_that_no_memory_can_hold_is_refused() {
 }
 
 #[test]
-fn devices_and_formats_without_kernels_are_refused() {
-    let source = ModelSource::Embedded(FILES);
-    for options in [
-        Options { device: Device::Cuda, ..options() },
-        Options { dtype: Dtype::Bf16, ..options() },
-        Options { dtype: Dtype::Int8, ..options() },
-    ] {
-        assert!(matches!(Engine::load(&source, &options), Err(LoadError::Option { .. })));
+fn a_device_without_kernels_is_refused() {
+    let options = Options { device: Device::Cuda, ..options() };
+    assert!(matches!(Engine::load(&ModelSource::Embedded(FILES), &options), Err(LoadError::Option { name: "device", .. })));
+}
+
+#[test]
+fn every_format_computes_and_says_its_name() {
+    for (dtype, name) in [(Dtype::F32, "f32"), (Dtype::Bf16, "bf16"), (Dtype::Int8, "int8")] {
+        let mut engine = engine(&Options { dtype, ..options() });
+        assert_eq!(engine.model().dtype, name);
+        assert_eq!(crate::tiny::run(&mut engine, crate::tiny::random(1, vec![1], 3)).usage.completion, 3);
     }
 }
 

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use engine::{Completion, Engine, Message, ModelSource, Options, Prompt, Request};
+use engine::{Completion, Dtype, Engine, Message, ModelSource, Options, Prompt, Request};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::tiny::{greedy, run};
+use crate::tiny::{drain, greedy, run};
 
 const LOGIT_DIFFERENCE_MAX: f32 = 1e-4;
 
@@ -29,9 +29,9 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn nano() -> Engine {
+fn nano(dtype: Dtype) -> Engine {
     let directory = repository().join("models/millrace-nano");
-    Engine::load(&ModelSource::Directory(directory), &Options { threads: 2, ..Options::default() }).unwrap()
+    Engine::load(&ModelSource::Directory(directory), &Options { dtype, threads: 2, ..Options::default() }).unwrap()
 }
 
 fn cases() -> Vec<Case> {
@@ -39,17 +39,24 @@ fn cases() -> Vec<Case> {
     serde_json::from_slice::<Golden>(&file).unwrap().cases
 }
 
+fn lines(file: &str) -> Vec<Value> {
+    let lines = fs::read_to_string(repository().join("examples").join(file)).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// The example request of this id, as the engine takes it.
 fn example(custom_id: &str) -> Request {
-    let lines = fs::read_to_string(repository().join("examples/documents.jsonl")).unwrap();
-    let line = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|line| line["custom_id"] == custom_id);
-    let body = &line.unwrap()["body"];
+    let lines = lines("documents.jsonl");
+    request(&lines.iter().find(|line| line["custom_id"] == custom_id).unwrap()["body"], 32)
+}
+
+fn request(body: &Value, max_tokens: u32) -> Request {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let turns = body["messages"].as_array().unwrap();
     let messages =
         turns.iter().map(|turn| Message { role: text(&turn["role"]), content: Some(text(&turn["content"])), ..Message::default() });
     let template_arguments = body["chat_template_kwargs"].as_object().cloned().unwrap_or_else(Map::new);
-    Request { template_arguments, ..greedy(Prompt::Chat(messages.collect()), 32) }
+    Request { template_arguments, ..greedy(Prompt::Chat(messages.collect()), max_tokens) }
 }
 
 fn assert_logits_agree(completion: &Completion, case: &Case) {
@@ -65,7 +72,7 @@ fn assert_logits_agree(completion: &Completion, case: &Case) {
 
 #[test]
 fn nano_reads_prompts_and_continues_them_as_transformers_does() {
-    let mut engine = nano();
+    let mut engine = nano(Dtype::F32);
     for case in cases() {
         let request = Request { logprobs: Some(80), ..greedy(Prompt::Text(case.prompt.clone()), 32) };
         let completion = run(&mut engine, request);
@@ -77,11 +84,40 @@ fn nano_reads_prompts_and_continues_them_as_transformers_does() {
 
 #[test]
 fn nano_renders_chats_as_transformers_does() {
-    let mut engine = nano();
+    let mut engine = nano(Dtype::F32);
     for case in cases() {
         let completion = run(&mut engine, example(&case.custom_id));
         assert_eq!(completion.prompt_token_ids, case.prompt_ids, "{}", case.custom_id);
         assert_eq!(completion.token_ids, case.greedy_ids, "{}", case.custom_id);
         assert_eq!(completion.reasoning.is_some(), case.prompt.ends_with("<think>\n"), "{}", case.custom_id);
     }
+}
+
+/// How many of the example documents are answered as expected: JSON compared as values, the rest as text.
+fn score(dtype: Dtype) -> f64 {
+    let mut engine = nano(dtype);
+    let (documents, expected) = (lines("documents.jsonl"), lines("documents.expected.jsonl"));
+    let mut equal = 0;
+    for (first, documents) in documents.chunks(64).enumerate() {
+        for (index, document) in documents.iter().enumerate() {
+            let body = &document["body"];
+            let request = Request { ignore_eos: false, ..request(body, body["max_tokens"].as_u64().unwrap_or(256) as u32) };
+            engine.add((64 * first + index) as u64, request).unwrap();
+        }
+        for (id, completion) in drain(&mut engine) {
+            let answer = completion.text.trim();
+            equal += usize::from(match &expected[id as usize]["expected"] {
+                Value::String(expected) => answer == expected,
+                expected => serde_json::from_str::<Value>(answer).is_ok_and(|answer| answer == *expected),
+            });
+        }
+    }
+    equal as f64 / expected.len() as f64
+}
+
+#[test]
+fn nano_does_its_tasks_in_every_format_within_a_point() {
+    let [exact, bf16, int8] = [Dtype::F32, Dtype::Bf16, Dtype::Int8].map(score);
+    println!("documents answered as expected: f32 {exact}, bf16 {bf16}, int8 {int8}");
+    assert!(exact > 0.95 && exact - bf16 <= 0.01 && exact - int8 <= 0.01, "f32 {exact}, bf16 {bf16}, int8 {int8}");
 }

@@ -2,7 +2,7 @@
 //! in decode alike.
 
 use crate::backend::cpu::Cache;
-use crate::backend::cpu::matrix::{self, LANES, Lanes, Strided};
+use crate::backend::cpu::strided::{self, LANES, Lanes, Strided};
 use crate::backend::cpu::vector::{Width, exp, for_every_width};
 use crate::batch::{Batch, Row};
 
@@ -58,10 +58,10 @@ fn score<const TILE: usize>(context: &Context, queries: &[Lanes], scores: &mut V
         let entries = Strided::packed(page, context.entry);
         let tiled = entries.count - entries.count % TILE;
         for first in (0..tiled).step_by(TILE) {
-            scores.extend_from_slice(&matrix::tile([[0.0; LANES]; TILE], entries.rows(first), queries.iter()));
+            scores.extend_from_slice(&strided::tile([[0.0; LANES]; TILE], entries.rows(first), queries.iter()));
         }
         for first in tiled..entries.count {
-            scores.extend_from_slice(&matrix::tile([[0.0; LANES]; 1], entries.rows(first), queries.iter()));
+            scores.extend_from_slice(&strided::tile([[0.0; LANES]; 1], entries.rows(first), queries.iter()));
         }
     }
 }
@@ -119,7 +119,7 @@ fn weigh_block<const N: usize, const WIDTH: usize>(weights: Strided, head: usize
     for page in &context.pages {
         let values = page.chunks_exact(context.entry).map(|entry| entry[channel..].first_chunk().unwrap_or(&[0.0; WIDTH]));
         let entries = values.len();
-        sums = matrix::tile(sums, weights.skip(position).rows(head), values);
+        sums = strided::tile(sums, weights.skip(position).rows(head), values);
         position += entries;
     }
     for (row, sums) in sums.iter().enumerate() {

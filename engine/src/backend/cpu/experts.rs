@@ -1,14 +1,11 @@
 //! The router's choice, and the chosen experts, each run once over all the rows that chose it.
 
 use crate::backend::Expert;
-use crate::backend::cpu::matrix::{self, Strided};
-use crate::backend::cpu::pool::Pool;
-use crate::backend::cpu::vector::{self, Width, sigmoid};
+use crate::backend::cpu::operand::Operand;
+use crate::backend::cpu::product::{self, Cells, Part, Put};
+use crate::backend::cpu::vector::{self, sigmoid};
 use crate::backend::cpu::{Cpu, Rows};
 use crate::config::MoeConfig;
-
-/// Rows of one expert that make one piece of work.
-const ROWS_MAX: usize = 32;
 
 /// For each row the experts it goes to, in rising order, and their weights.
 #[derive(Default)]
@@ -36,14 +33,12 @@ impl Routes {
             self.experts.extend(chosen);
         }
     }
+}
 
-    /// The routes sorted by expert: for each expert in use, which of all routes go to it.
-    fn by_expert(&self) -> Vec<(usize, Vec<usize>)> {
-        let mut order: Vec<usize> = (0..self.experts.len()).collect();
-        order.sort_by_key(|route| self.experts[*route]);
-        let same = |a: &usize, b: &usize| self.experts[*a] == self.experts[*b];
-        let runs = order.chunk_by(same).flat_map(|run| run.chunks(ROWS_MAX));
-        runs.map(|run| (self.experts[run[0]], run.to_vec())).collect()
+#[cfg(test)]
+impl Routes {
+    pub(super) fn given(per_token: usize, experts: Vec<usize>, weights: Vec<f32>) -> Routes {
+        Routes { per_token, experts, weights }
     }
 }
 
@@ -71,45 +66,72 @@ fn best(values: &[f32], count: usize) -> Vec<usize> {
     order
 }
 
-/// `out += sum of weight * expert(x)` over the routes of each row.
-pub(super) fn run(pool: &Pool, width: Width, x: &Rows, routes: &Routes, experts: &[Expert<Cpu>], out: &mut Rows) {
-    let work = routes.by_expert();
-    let cost = routes.experts.len() * (experts[0].gate_up.cost() + experts[0].down.cost());
-    let mut answers = vec![0.0; routes.experts.len() * out.width];
-    let mut places = vec![0; routes.experts.len()];
-    for (place, route) in work.iter().flat_map(|(_, routes)| routes).enumerate() {
-        places[*route] = place;
+/// What lies between the router and the experts' answers; the memory is kept.
+pub(super) struct Scratch {
+    /// Which of all routes stand in which place: those of one expert side by side.
+    order: Vec<usize>,
+    /// The experts in use, in rising order.
+    used: Vec<usize>,
+    gathered: Operand,
+    raised: Vec<f32>,
+    gated: Operand,
+}
+
+impl Scratch {
+    pub(super) fn new() -> Scratch {
+        Scratch { order: Vec::new(), used: Vec::new(), gathered: Operand::new(), raised: Vec::new(), gated: Operand::new() }
     }
-    let mut unclaimed = answers.as_mut_slice();
-    let tasks = work.iter().map(|(expert, taken)| {
-        let (own, rest) = std::mem::take(&mut unclaimed).split_at_mut(taken.len() * out.width);
-        unclaimed = rest;
-        (&experts[*expert], taken, own)
-    });
-    pool.split(cost, tasks, |(expert, taken, own)| {
-        let rows: Vec<f32> = taken.iter().flat_map(|route| x.row(route / routes.per_token)).copied().collect();
-        feed_forward(width, expert, &rows, own);
-    });
-    for (row, out) in out.data.chunks_exact_mut(out.width).enumerate() {
-        let first = row * routes.per_token;
-        for route in first..first + routes.per_token {
-            let answer = &answers[places[route] * out.len()..][..out.len()];
-            for (out, answer) in out.iter_mut().zip(answer) {
-                *out += answer * routes.weights[route];
-            }
+
+    /// Sorts the routes by expert, those of one expert by row, and makes a run of each expert's.
+    fn sort(&mut self, routes: &Routes, experts: &[Expert<Cpu>], rows_max: usize) {
+        let Expert { gate_up, down } = &experts[0];
+        self.order.clear();
+        self.order.extend(0..routes.experts.len());
+        self.order.sort_unstable_by_key(|route| (routes.experts[*route], *route));
+        self.used.clear();
+        self.gathered.clear(gate_up.format(), gate_up.inputs());
+        self.gated.clear(down.format(), down.inputs());
+        for run in self.order.chunk_by(|a, b| routes.experts[*a] == routes.experts[*b]) {
+            self.used.push(routes.experts[run[0]]);
+            self.gathered.add_run(run.len(), rows_max);
+            self.gated.add_run(run.len(), rows_max);
         }
     }
 }
 
-/// `out += down(silu(gate x) * up x)` for some rows.
-fn feed_forward(width: Width, expert: &Expert<Cpu>, x: &[f32], out: &mut [f32]) {
-    let Expert { gate_up, down } = expert;
-    let x = Strided::packed(x, gate_up.inputs());
-    let mut raised = vec![0.0; x.count * gate_up.outputs()];
-    matrix::multiply_add(width, x, gate_up.all(), &mut raised, gate_up.outputs());
-    let mut gated = vec![0.0; x.count * down.inputs()];
-    for (raised, gated) in raised.chunks_exact(gate_up.outputs()).zip(gated.chunks_exact_mut(down.inputs())) {
-        vector::swiglu(width, raised, gated);
+impl Cpu {
+    /// `out += sum of weight * expert(x)` over the routes of each row, each row's experts in rising order.
+    pub(super) fn run_experts(&self, x: &Rows, routes: &Routes, experts: &[Expert<Cpu>], out: &mut Rows) {
+        let (pool, width, kernel) = (&self.pool, self.width, self.kernel(experts[0].down.format()));
+        let mut scratch = self.scratch();
+        scratch.experts.sort(routes, experts, kernel.rows_max);
+        let Scratch { order, used, gathered, raised, gated } = &mut scratch.experts;
+
+        gathered.fill(pool, width, |place| x.row(order[place] / routes.per_token));
+        let raised_width = experts[0].gate_up.outputs();
+        raised.resize(order.len() * raised_width, 0.0);
+        let parts = used.iter().enumerate();
+        let parts = parts.map(|(run, expert)| Part { run, matrix: &experts[*expert].gate_up, first_row: 0, first_column: 0 });
+        product::multiply(pool, kernel, gathered, parts, Cells::new(raised, raised_width), Put::Set);
+
+        let cost = raised.len() * 8;
+        pool.split(cost, raised.chunks_exact_mut(raised_width), |row| vector::swiglu_in_place(width, row));
+        gated.fill(pool, width, |place| &raised[place * raised_width..][..raised_width / 2]);
+
+        // A task has the same outputs of all experts, so that it can add them up in their order.
+        let down = &experts[0].down;
+        let cost = order.len() * down.cost();
+        let cells = Cells::new(&mut out.data, out.width);
+        pool.split(cost, product::blocks(0..down.panels(), pool.share(down.panels())), |panels| {
+            for (run, expert) in used.iter().enumerate() {
+                let tiles = gated.tiles(gated.run(run));
+                product::walk(kernel, tiles, &experts[*expert].down, panels.clone(), |place, columns, values| {
+                    let (row, weight) = (order[place] / routes.per_token, routes.weights[order[place]]);
+                    // SAFETY: a task has its own panels, which are columns.
+                    let out = unsafe { cells.row(row, columns) };
+                    out.iter_mut().zip(values).for_each(|(out, value)| *out += value * weight);
+                });
+            }
+        });
     }
-    matrix::multiply_add(width, Strided::packed(&gated, down.inputs()), down.all(), out, down.outputs());
 }

@@ -18,23 +18,131 @@ fn widths() -> Vec<Width> {
     widths
 }
 
+const FORMATS: [Format; 3] = [Format::F32, Format::Bf16, Format::Int8];
+
+/// `x W^T` as the operation gives it, and as plain sums in f32 give it.
+fn product(cpu: &Cpu, rows: usize, inputs: usize, outputs: usize) -> (Vec<f32>, Vec<f32>) {
+    let (x, weights) = (numbers(rows * inputs, 2), numbers(outputs * inputs, 1));
+    let x = Rows { width: inputs, data: x };
+    let mut out = cpu.rows(outputs);
+    cpu.linear(&x, &cpu.matrix(&weights, inputs), &mut out);
+    let expected = (0..rows * outputs).map(|index| {
+        let weights = &weights[index % outputs * inputs..][..inputs];
+        x.row(index / outputs).iter().zip(weights).fold(0.0, |sum, (x, w)| sum + x * w)
+    });
+    (out.data, expected.collect())
+}
+
+/// The squared difference as a share of the squared expectation.
+fn error(out: &[f32], expected: &[f32]) -> f64 {
+    let squares = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|number| number * number).sum::<f64>();
+    let mut differences = out.iter().zip(expected).map(|(a, b)| f64::from(a - b));
+    squares(&mut differences) / squares(&mut expected.iter().map(|number| f64::from(*number)))
+}
+
 #[test]
-fn a_product_is_the_plain_sum_in_order_at_every_width_and_tiling() {
-    let (inputs, outputs) = (37, 70);
-    let weights = numbers(outputs * inputs, 1);
-    let matrix = Matrix::pack(&weights, inputs);
-    for rows in [1, 2, 3, 8, 21] {
-        let x = numbers(rows * inputs, 2);
-        let mut expected = vec![0.0f32; rows * outputs];
-        for (index, out) in expected.iter_mut().enumerate() {
-            let (x, w) = (&x[index / outputs * inputs..][..inputs], &weights[index % outputs * inputs..][..inputs]);
-            *out = x.iter().zip(w).fold(0.0, |sum, (x, w)| sum + x * w);
-        }
-        for width in widths() {
-            let mut out = vec![0.0; rows * outputs];
-            matrix::multiply_add(width, Strided::packed(&x, inputs), matrix.all(), &mut out, outputs);
+fn a_product_in_f32_is_the_plain_sum_in_order_at_every_width_and_tiling() {
+    for width in widths() {
+        let cpu = Cpu { width, ..Cpu::new(2) };
+        for rows in [1, 2, 3, 8, 21, 30] {
+            let (out, expected) = product(&cpu, rows, 37, 70);
             assert_eq!(out, expected, "{rows} rows, {width:?}");
         }
+    }
+}
+
+#[test]
+fn a_product_in_fewer_bits_is_near_and_the_same_at_every_width() {
+    for (format, error_max) in [(Format::Bf16, 2e-5), (Format::Int8, 5e-4)] {
+        for (rows, inputs, outputs) in [(1, 1, 1), (1, 37, 70), (5, 64, 32), (13, 515, 33), (40, 96, 129), (3, 2048, 31)] {
+            let outs: Vec<Vec<f32>> = widths()
+                .into_iter()
+                .map(|width| {
+                    let cpu = Cpu { width, ..Cpu::new(3).in_format(format) };
+                    let (out, expected) = product(&cpu, rows, inputs, outputs);
+                    let error = error(&out, &expected);
+                    assert!(error < error_max, "{format:?} {rows} x {inputs} x {outputs}, {width:?}: {error:e}");
+                    out
+                })
+                .collect();
+            assert!(outs.windows(2).all(|pair| pair[0] == pair[1]), "{format:?} {rows} x {inputs} x {outputs}");
+        }
+    }
+}
+
+#[test]
+fn rows_come_out_the_same_in_any_company_and_with_any_number_of_threads() {
+    let (inputs, outputs, count) = (200, 300, 67);
+    let (all, weights) = (numbers(count * inputs, 5), numbers(outputs * inputs, 6));
+    for format in FORMATS {
+        let mut together = Vec::new();
+        for threads in [1, 2, 5] {
+            let cpu = Cpu::new(threads).in_format(format);
+            let matrix = cpu.matrix(&weights, inputs);
+            let linear = |numbers: &[f32]| {
+                let mut out = cpu.rows(outputs);
+                cpu.linear(&Rows { width: inputs, data: numbers.to_vec() }, &matrix, &mut out);
+                out.data
+            };
+            let whole = linear(&all);
+            for rows in [1, 2, 7, 12, 13, 25] {
+                let pieces: Vec<f32> = all.chunks(rows * inputs).flat_map(linear).collect();
+                assert!(pieces == whole, "{format:?}, {threads} threads, {rows} rows at once");
+            }
+            together.push(whole);
+        }
+        assert!(together.windows(2).all(|pair| pair[0] == pair[1]), "{format:?}");
+    }
+}
+
+#[test]
+fn experts_answer_as_their_parts_do_and_may_have_no_rows() {
+    let (hidden, intermediate, count, per_token) = (70, 37, 29, 2);
+    for (format, error_max) in [(Format::F32, 1e-12), (Format::Bf16, 5e-5), (Format::Int8, 5e-4)] {
+        let experts = |cpu: &Cpu| -> Vec<Expert<Cpu>> {
+            let expert = |seed| Expert {
+                gate_up: cpu.matrix(&numbers(2 * intermediate * hidden, seed), hidden),
+                down: cpu.matrix(&numbers(hidden * intermediate, seed + 50), intermediate),
+            };
+            (10..15).map(expert).collect()
+        };
+        let x = Rows { width: hidden, data: numbers(count * hidden, 3).iter().map(|x| x * 4.0).collect() };
+        // Nobody goes to expert 3, and the last row's experts are its own.
+        let chosen = |row: usize| if row + 1 == count { [2, 4] } else { [row % 2, 2] };
+        let routes = Routes::given(per_token, (0..count).flat_map(chosen).collect(), numbers(count * per_token, 8));
+        let run = |threads| {
+            let cpu = Cpu::new(threads).in_format(format);
+            let mut out = Rows { width: hidden, data: vec![0.0; count * hidden] };
+            cpu.experts_add(&x, &routes, &experts(&cpu), &mut out);
+            out.data
+        };
+        let out = run(1);
+        assert!(out == run(4), "{format:?}");
+
+        let plain = Cpu::new(1);
+        let mut expected = vec![0.0; count * hidden];
+        for (row, expected) in expected.chunks_exact_mut(hidden).enumerate() {
+            for (place, expert) in chosen(row).into_iter().enumerate() {
+                let (mut raised, mut gated, mut answer) = (plain.rows(2 * intermediate), plain.rows(intermediate), plain.rows(hidden));
+                let Expert { gate_up, down } = &experts(&plain)[expert];
+                plain.linear(&Rows { width: hidden, data: x.row(row).to_vec() }, gate_up, &mut raised);
+                plain.swiglu(&raised, &mut gated);
+                plain.linear(&gated, down, &mut answer);
+                let weight = numbers(count * per_token, 8)[row * per_token + place];
+                expected.iter_mut().zip(&answer.data).for_each(|(expected, answer)| *expected += answer * weight);
+            }
+        }
+        assert!(error(&out, &expected) < error_max, "{format:?}: {:e}", error(&out, &expected));
+    }
+}
+
+#[test]
+fn a_row_of_a_matrix_reads_back_as_it_was_packed() {
+    let weights = numbers(40 * 37, 9);
+    for (format, error_max) in [(Format::F32, 1e-30), (Format::Bf16, 1e-5), (Format::Int8, 1e-4)] {
+        let mut row = vec![0.0; 37];
+        Matrix::pack(Width::detect(), format, &weights, 37).copy_row(35, &mut row);
+        assert!(error(&row, &weights[35 * 37..36 * 37]) < error_max, "{format:?}");
     }
 }
 

@@ -90,6 +90,19 @@ fn swiglu_body(x: &[f32], out: &mut [f32]) {
     }
 }
 
+for_every_width! {
+    /// The same to where the gates are.
+    fn swiglu_in_place(x: &mut [f32]) = swiglu_in_place_body
+}
+
+#[inline(always)]
+fn swiglu_in_place_body(x: &mut [f32]) {
+    let (gate, up) = x.split_at_mut(x.len() / 2);
+    for (gate, up) in gate.iter_mut().zip(up) {
+        *gate = *gate * sigmoid(*gate) * *up;
+    }
+}
+
 #[inline(always)]
 pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))

@@ -1,0 +1,128 @@
+//! Number formats of weights and activations: how f32 becomes 32-bit words, the unit in which kernels multiply.
+
+use crate::backend::cpu::vector::{Width, for_every_width};
+
+/// What weights are stored and activations are multiplied in. Between operations activations are f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// One number a word: the specification.
+    F32,
+    /// Two numbers a word, the first in the low half.
+    Bf16,
+    /// Four numbers a word, each a whole number of steps; a step is 1/127 of the largest number in the row.
+    Int8,
+}
+
+/// Numbers that are converted together.
+pub(super) const CHUNK: usize = 64;
+
+/// What int8 activations are stored with, because the kernels multiply unsigned by signed.
+pub(super) const OFFSET: i32 = 128;
+
+/// Adding it to a small number leaves the nearest whole one, ties to even, in the low bits.
+const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
+
+impl Format {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Format::F32 => "f32",
+            Format::Bf16 => "bf16",
+            Format::Int8 => "int8",
+        }
+    }
+
+    /// Numbers in a word.
+    pub(super) fn per_word(self) -> usize {
+        match self {
+            Format::F32 => 1,
+            Format::Bf16 => 2,
+            Format::Int8 => 4,
+        }
+    }
+
+    /// The step of a row of numbers: 1 but for int8.
+    pub(super) fn step(self, width: Width, row: &[f32]) -> f32 {
+        let mut largest = 127.0;
+        if self == Format::Int8 {
+            largest_magnitude(width, row, &mut largest);
+        }
+        largest / 127.0
+    }
+
+    /// Converts up to [`CHUNK`] numbers, `offset` added to int8; what is left of the words stands for zeros.
+    pub(super) fn encode(self, width: Width, numbers: &[f32], step: f32, offset: i32, words: &mut [u32; CHUNK]) {
+        let mut padded = [0.0; CHUNK];
+        padded[..numbers.len()].copy_from_slice(numbers);
+        match self {
+            Format::F32 => *words = padded.map(f32::to_bits),
+            Format::Bf16 => encode_bf16(width, &padded, words),
+            Format::Int8 => encode_int8(width, &padded, step, offset, words),
+        }
+    }
+
+    /// The number at `place` of a word without offset.
+    pub(super) fn decode(self, word: u32, place: usize, step: f32) -> f32 {
+        match self {
+            Format::F32 => f32::from_bits(word),
+            Format::Bf16 => f32::from_bits(word >> (16 * place) << 16),
+            Format::Int8 => f32::from(word.to_le_bytes()[place].cast_signed()) * step,
+        }
+    }
+}
+
+for_every_width! {
+    /// Infinite if a number is, and not a number where the last is none.
+    fn largest_magnitude(row: &[f32], largest: &mut f32) = largest_magnitude_body
+}
+
+#[inline(always)]
+fn largest_magnitude_body(row: &[f32], largest: &mut f32) {
+    let mut lanes = [0.0f32; 16];
+    for chunk in row.chunks(16) {
+        for (lane, number) in lanes.iter_mut().zip(chunk) {
+            *lane = if number.abs() <= *lane { *lane } else { number.abs() };
+        }
+    }
+    *largest = lanes.into_iter().fold(0.0, |largest, lane| if lane <= largest { largest } else { lane });
+}
+
+for_every_width! {
+    fn encode_bf16(numbers: &[f32; CHUNK], words: &mut [u32; CHUNK]) = encode_bf16_body
+}
+
+#[inline(always)]
+fn encode_bf16_body(numbers: &[f32; CHUNK], words: &mut [u32; CHUNK]) {
+    let mut rounded = [0; CHUNK];
+    for (rounded, number) in rounded.iter_mut().zip(numbers) {
+        *rounded = to_bf16(*number);
+    }
+    for index in 0..CHUNK / 2 {
+        words[index] = rounded[2 * index] >> 16 | rounded[2 * index + 1] & 0xffff_0000;
+    }
+}
+
+/// To the nearest bf16, ties to even, in the upper half.
+#[inline(always)]
+fn to_bf16(number: f32) -> u32 {
+    let bits = number.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    if number.is_nan() { 0x7fc0_0000 } else { rounded }
+}
+
+for_every_width! {
+    fn encode_int8(numbers: &[f32; CHUNK], step: f32, offset: i32, words: &mut [u32; CHUNK]) = encode_int8_body
+}
+
+#[inline(always)]
+fn encode_int8_body(numbers: &[f32; CHUNK], step: f32, offset: i32, words: &mut [u32; CHUNK]) {
+    // A row whose largest number has no inverse is as good as zero.
+    let inverse = if step > 1e-37 { 1.0 / step } else { 0.0 };
+    let shift = ROUND + offset as f32;
+    let mut bytes = [0; CHUNK];
+    for (byte, number) in bytes.iter_mut().zip(numbers) {
+        *byte = (number * inverse + shift).to_bits() as u8;
+    }
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+}

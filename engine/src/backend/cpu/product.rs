@@ -1,0 +1,118 @@
+//! Products of activations with weight matrices, split over the compute threads.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use crate::backend::cpu::kernel::{Kernel, PANEL, ROWS_MAX};
+use crate::backend::cpu::matrix::Matrix;
+use crate::backend::cpu::operand::{Operand, Tile};
+use crate::backend::cpu::pool::Pool;
+
+/// Numbers of activations that stay in the second-level cache while panels pass.
+const BLOCK_NUMBERS: usize = 256 * 1024;
+
+/// What becomes of a product.
+#[derive(Clone, Copy)]
+pub(super) enum Put {
+    Set,
+    Add,
+}
+
+/// The output of a product: cells that several tasks write, each its own.
+#[derive(Clone, Copy)]
+pub(super) struct Cells<'a> {
+    start: *mut f32,
+    count: usize,
+    stride: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: `Cells::row` asks its callers to keep to different cells.
+unsafe impl Send for Cells<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Cells<'_> {}
+
+impl<'a> Cells<'a> {
+    pub(super) fn new(rows: &'a mut [f32], stride: usize) -> Cells<'a> {
+        Cells { start: rows.as_mut_ptr(), count: rows.len(), stride, lifetime: PhantomData }
+    }
+
+    /// Some cells of a row.
+    ///
+    /// # Safety
+    /// No two tasks that run at the same time may ask for the same cell.
+    pub(super) unsafe fn row(self, row: usize, columns: Range<usize>) -> &'a mut [f32] {
+        let first = row * self.stride + columns.start;
+        assert!(columns.end <= self.stride && first + columns.len() <= self.count, "cells {columns:?} of row {row}");
+        // SAFETY: the cells lie in the rows, and the caller keeps to different ones.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(first), columns.len()) }
+    }
+}
+
+/// A matrix for one run of an operand, and where its outputs go.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub(super) run: usize,
+    pub(super) matrix: &'a Matrix,
+    /// The operand's row that is the first of the output.
+    pub(super) first_row: usize,
+    /// The output's column that is the first of the matrix.
+    pub(super) first_column: usize,
+}
+
+/// Each part's product, to cells of its own.
+pub(super) fn multiply<'a>(
+    pool: &Pool,
+    kernel: Kernel,
+    operand: &Operand,
+    parts: impl Iterator<Item = Part<'a>> + Clone + Send,
+    cells: Cells,
+    put: Put,
+) {
+    let cost = parts.clone().map(|part| operand.rows(part.run) * part.matrix.cost()).sum();
+    let share = pool.share(cost);
+    let tasks = parts.flat_map(|part| {
+        let Part { run, matrix, .. } = part;
+        let panels = share.div_ceil((operand.rows(run) * matrix.inputs() * PANEL).max(1));
+        let tiles = (BLOCK_NUMBERS / matrix.inputs() / ROWS_MAX).max(1);
+        blocks(operand.run(run), tiles)
+            .flat_map(move |tiles| blocks(0..matrix.panels(), panels).map(move |panels| (part, tiles.clone(), panels)))
+    });
+    pool.split(cost, tasks, |(part, tiles, panels)| {
+        walk(kernel, operand.tiles(tiles), part.matrix, panels, |row, columns, values| {
+            let columns = part.first_column + columns.start..part.first_column + columns.end;
+            // SAFETY: a task has its own tiles, which are rows, of its own panels, which are columns.
+            let out = unsafe { cells.row(row - part.first_row, columns) };
+            match put {
+                Put::Set => out.copy_from_slice(values),
+                Put::Add => out.iter_mut().zip(values).for_each(|(out, value)| *out += value),
+            }
+        });
+    });
+}
+
+/// Every tile with every panel, each panel read once; `put` gets a row, its columns and their values.
+pub(super) fn walk<'a>(
+    kernel: Kernel,
+    tiles: impl Iterator<Item = Tile<'a>> + Clone,
+    matrix: &Matrix,
+    panels: Range<usize>,
+    mut put: impl FnMut(usize, Range<usize>, &[f32]),
+) {
+    let mut sums = [[0; PANEL]; ROWS_MAX];
+    for panel in panels {
+        let columns = matrix.columns(panel);
+        for tile in tiles.clone() {
+            kernel.sum(tile.rows.len(), tile.words, matrix.panel(panel), &mut sums);
+            for ((row, sums), step) in tile.rows.zip(&sums).zip(tile.steps) {
+                put(row, columns.clone(), &matrix.values(panel, sums, *step)[..columns.len()]);
+            }
+        }
+    }
+}
+
+/// Consecutive pieces of a range.
+pub(super) fn blocks(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let end = range.end;
+    range.step_by(size).map(move |start| start..end.min(start + size))
+}
