@@ -80,18 +80,25 @@ pub struct ModelFlags {
     /// Tokens per second and worker of `--engine null`; without it, it answers at once.
     #[arg(long, value_name = "N")]
     pub null_tokens_per_s: Option<f32>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
-    pub device: DeviceChoice,
-    /// Number format of weights and arithmetic.
-    #[arg(long, value_enum, default_value_t = DtypeChoice::Auto)]
-    pub dtype: DtypeChoice,
+    #[command(flatten)]
+    pub compute: ComputeFlags,
     /// Requests that run at once.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub slots: u32,
+}
+
+/// What the engine computes with.
+#[derive(Args, Clone)]
+pub struct ComputeFlags {
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+    /// Number format of weights and arithmetic.
+    #[arg(long, value_enum, default_value_t = DtypeChoice::Auto)]
+    dtype: DtypeChoice,
     /// Threads of the CPU engine; default: one a core.
     #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    threads: Option<usize>,
 }
 
 /// Values of `--engine`.
@@ -146,6 +153,13 @@ impl ModelFlags {
 
     /// How the engine may use the machine.
     pub fn options(&self) -> Options {
+        Options { slots_max: self.slots as usize, ..self.compute.options() }
+    }
+}
+
+impl ComputeFlags {
+    /// The same as the engine wants it.
+    pub fn options(&self) -> Options {
         Options {
             device: match self.device {
                 DeviceChoice::Auto => engine::Device::Auto,
@@ -158,7 +172,6 @@ impl ModelFlags {
                 DtypeChoice::Bf16 => engine::Dtype::Bf16,
                 DtypeChoice::Int8 => engine::Dtype::Int8,
             },
-            slots_max: self.slots as usize,
             threads: self.threads.unwrap_or(0),
             ..Options::default()
         }

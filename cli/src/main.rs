@@ -12,6 +12,7 @@ mod migrate;
 mod produce;
 
 mod batch;
+mod bench;
 mod client;
 mod key;
 mod model;
@@ -62,6 +63,9 @@ enum Command {
     /// Make, submit and follow batches.
     #[command(subcommand)]
     Batch(batch::Command),
+    /// Measure.
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Look at models.
     #[command(subcommand)]
     Model(model::Command),
@@ -70,7 +74,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // The progress bar and the tables are the output of the client commands; their logs only tell of trouble.
-    let quiet = matches!(cli.command, Command::Run(_) | Command::Batch(_) | Command::Key(_) | Command::Model(_));
+    let quiet = matches!(cli.command, Command::Run(_) | Command::Batch(_) | Command::Key(_) | Command::Bench(_) | Command::Model(_));
     let filter = cli.log.as_deref().unwrap_or(if quiet { "warn,sqlx=error" } else { "info,sqlx=error" });
     backing::telemetry::start_logs(cli.log_json, filter);
     // A thousand waiting callers are a thousand connections. What the system does not grant is no reason to stop.
@@ -102,6 +106,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Key(command) => key::run(command).await?,
         Command::Batch(command) => return batch::run(command).await,
+        Command::Bench(command) => bench::run(command)?,
         Command::Model(command) => model::run(command)?,
     }
     Ok(ExitCode::SUCCESS)

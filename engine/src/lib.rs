@@ -6,6 +6,7 @@ mod engine;
 mod error;
 mod options;
 mod request;
+mod shape;
 
 // From a prompt to tokens, and back.
 mod answer;
@@ -36,3 +37,4 @@ pub use options::{Device, Dtype, ModelSource, Options};
 pub use request::{
     Completion, Failure, FinishReason, Finished, Message, Prompt, Refusal, Request, Sampling, TokenLogprob, TopLogprob, Usage,
 };
+pub use shape::{SHAPES, shape};

@@ -8,6 +8,10 @@ pub enum ModelSource {
     Directory(PathBuf),
     /// File name and bytes, compiled into the binary.
     Embedded(&'static [(&'static str, &'static [u8])]),
+    /// A `config.json` alone: random weights and a vocabulary of bytes, for measurements.
+    Random {
+        config: String,
+    },
 }
 
 /// How much of the machine the engine takes. Results never depend on any of it but `dtype`.

@@ -9,6 +9,7 @@ use memmap2::Mmap;
 
 use crate::error::LoadError;
 use crate::options::ModelSource;
+use crate::shape::byte_tokenizer;
 
 /// Configurations, templates and vocabularies are far below this; anything above is hostile.
 const SMALL_FILE_BYTES_MAX: u64 = 256 << 20;
@@ -66,6 +67,11 @@ impl ModelSource {
                 let found = files.iter().find(|(file, _)| *file == name);
                 Ok(found.map(|(_, bytes)| FileBytes::Static(bytes)))
             }
+            ModelSource::Random { config } => match name {
+                "config.json" => Ok(Some(FileBytes::Read(config.clone().into_bytes()))),
+                "tokenizer.json" => byte_tokenizer().map(|bytes| Some(FileBytes::Read(bytes))),
+                _ => Ok(None),
+            },
             ModelSource::Directory(directory) => {
                 let path = directory.join(name);
                 match read(&path) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
@@ -9,6 +10,7 @@ use serde::Deserialize;
 
 use crate::error::LoadError;
 use crate::options::ModelSource;
+use crate::shape::random_tensor;
 use crate::source::FileBytes;
 
 const SINGLE: &str = "model.safetensors";
@@ -18,6 +20,8 @@ const INDEX: &str = "model.safetensors.index.json";
 pub(crate) struct Weights {
     shards: Vec<FileBytes>,
     places: HashMap<String, Place>,
+    /// Numbers made up so far, where there are no files.
+    random: Option<AtomicU64>,
 }
 
 struct Place {
@@ -36,7 +40,11 @@ struct Index {
 impl Weights {
     /// Reads the headers; the numbers stay where they are.
     pub(crate) fn open(source: &ModelSource) -> Result<Weights, LoadError> {
-        let mut weights = Weights { shards: Vec::new(), places: HashMap::new() };
+        let random = matches!(source, ModelSource::Random { .. }).then(AtomicU64::default);
+        let mut weights = Weights { shards: Vec::new(), places: HashMap::new(), random };
+        if weights.random.is_some() {
+            return Ok(weights);
+        }
         for name in shard_names(source)? {
             let bytes = source.map(&name)?.ok_or_else(|| LoadError::Missing(name.clone()))?;
             weights.add_shard(&name, bytes)?;
@@ -44,8 +52,11 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Numbers in all tensors together.
+    /// Numbers in all tensors together; of random ones, in those that were asked for.
     pub(crate) fn parameters(&self) -> u64 {
+        if let Some(random) = &self.random {
+            return random.load(Relaxed);
+        }
         self.places.values().map(|place| place.shape.iter().map(|size| *size as u64).product::<u64>()).sum()
     }
 
@@ -56,6 +67,10 @@ impl Weights {
 
     /// A tensor as f32 in row order, if it has exactly this shape.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        if let Some(random) = &self.random {
+            random.fetch_add(shape.iter().map(|size| *size as u64).product(), Relaxed);
+            return Ok(random_tensor(name, shape));
+        }
         let wrong = |reason: String| LoadError::Tensor { name: name.to_owned(), reason };
         let place = self.places.get(name).ok_or_else(|| wrong("missing".to_owned()))?;
         if place.shape != shape {
