@@ -2,7 +2,7 @@
 
 mod body;
 
-pub use body::{Generation, Message, Prompt, Request, Role};
+pub use body::{Format, Generation, Message, Prompt, Request, Role};
 
 use serde::{Deserialize, Serialize};
 

@@ -31,6 +31,8 @@ enum Section {
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     section: Section,
+    /// A formatted answer may open with reasoning of the model's own accord.
+    may_think: bool,
     think: ThinkTokens,
     stops: Vec<String>,
     /// The first bytes of a character whose rest is yet to come.
@@ -45,6 +47,7 @@ impl Answer {
     pub(crate) fn plain(stops: Vec<String>) -> Answer {
         Answer {
             section: Section::Text,
+            may_think: true,
             think: ThinkTokens::default(),
             stops,
             unfinished: Vec::new(),
@@ -56,9 +59,28 @@ impl Answer {
 
     /// An answer to a chat; it starts inside reasoning if the rendered prompt opens it.
     pub(crate) fn chat(stops: Vec<String>, think: ThinkTokens, prompt: &str) -> Answer {
-        let opened = prompt.trim_end().ends_with(OPEN);
-        let section = if opened { Section::Reasoning } else { Section::Start };
+        let prompt = prompt.trim_end();
+        let section = match () {
+            () if prompt.ends_with(OPEN) => Section::Reasoning,
+            () if prompt.ends_with(CLOSE) => Section::Text,
+            () => Section::Start,
+        };
         Answer { section, think, ..Answer::plain(stops) }
+    }
+
+    /// The next token belongs to reasoning.
+    pub(crate) fn is_reasoning(&self) -> bool {
+        self.section == Section::Reasoning
+    }
+
+    /// The caller asked for no reasoning.
+    pub(crate) fn forbid_thinking(&mut self) {
+        self.may_think = false;
+    }
+
+    /// The token with which the model may begin to reason before a formatted answer.
+    pub(crate) fn may_open(&self) -> Option<u32> {
+        self.think.open.filter(|_| self.may_think && self.section == Section::Start)
     }
 
     /// Takes the next token; true if a stop string has been completed.

@@ -7,6 +7,7 @@ use crate::batch::Batch;
 use crate::config::{GenerationConfig, ModelConfig};
 use crate::device;
 use crate::error::LoadError;
+use crate::grammar::{Grammar, Grammars};
 use crate::kv::Pages;
 use crate::model::{Forward, Model};
 use crate::options::{ModelSource, Options};
@@ -22,6 +23,8 @@ pub struct Engine {
     description: ModelDescription,
     text: Text,
     generation: GenerationConfig,
+    /// Made when the first request asks for a format.
+    grammars: Option<Grammars>,
     model: Box<dyn Forward>,
     schedule: Schedule,
     batch: Batch,
@@ -122,6 +125,7 @@ impl Engine {
             description,
             text,
             generation: GenerationConfig { eos_token_ids: [config.eos_token_ids, generation.eos_token_ids].concat(), ..generation },
+            grammars: None,
             model: Box::new(model),
             schedule: Schedule::new(pages, options.slots_max, options.step_tokens_max),
             batch: Batch::default(),
@@ -129,11 +133,12 @@ impl Engine {
     }
 
     /// Checks a request and gives it the form in which it runs.
-    fn prepare(&self, id: u64, request: Request) -> Result<Sequence, Refusal> {
+    fn prepare(&mut self, id: u64, request: Request) -> Result<Sequence, Refusal> {
         let sampler = Sampler::new(&request.sampling, &self.generation, id)?;
         if request.stop.iter().any(String::is_empty) {
             return Err(Refusal::invalid("stop", "a stop string is empty".to_owned()));
         }
+        let grammar = self.grammar(&request)?;
         let (tokens, answer) = self.text.prepare(request.prompt, &request.template_arguments, request.stop)?;
         let eos: &[u32] = if request.ignore_eos { &[] } else { &self.generation.eos_token_ids };
         let limits = Limits {
@@ -142,7 +147,29 @@ impl Engine {
             stop_ids: [eos, &request.stop_token_ids].concat(),
         };
         let logprobs = request.logprobs.map(|top| Logprobs { top: usize::from(top), seen: Vec::new() });
-        Ok(Sequence { id, prompt_tokens: tokens.len(), tokens, computed: 0, pages: Vec::new(), limits, sampler, answer, logprobs })
+        Ok(Sequence { id, prompt_tokens: tokens.len(), tokens, computed: 0, pages: Vec::new(), limits, sampler, answer, grammar, logprobs })
+    }
+
+    /// The beginning of the format asked for; with one, nothing else may decide where the answer ends.
+    fn grammar(&mut self, request: &Request) -> Result<Option<Grammar>, Refusal> {
+        let Some(format) = request.format.clone() else { return Ok(None) };
+        let other_ends = [
+            ("stop", !request.stop.is_empty()),
+            ("stop_token_ids", !request.stop_token_ids.is_empty()),
+            ("min_tokens", request.min_tokens > 0),
+            ("ignore_eos", request.ignore_eos),
+        ];
+        if let Some((param, _)) = other_ends.into_iter().find(|(_, asked)| *asked) {
+            return Err(Refusal::invalid(
+                param,
+                format!("{param} cannot be combined with a format, which decides itself where the answer ends"),
+            ));
+        }
+        let grammars = match self.grammars.take() {
+            Some(grammars) => grammars,
+            None => Grammars::new(&self.text.tokenizer, &self.generation.eos_token_ids)?,
+        };
+        self.grammars.insert(grammars).begin(format).map(Some)
     }
 
     /// Where prompt and answer together must end.

@@ -22,6 +22,7 @@ mod sequence;
 
 // From tokens to logits, and the next token.
 mod backend;
+mod grammar;
 mod model;
 mod sample;
 
@@ -35,6 +36,6 @@ pub use engine::{Engine, ModelDescription};
 pub use error::LoadError;
 pub use options::{Device, Dtype, ModelSource, Options};
 pub use request::{
-    Completion, Failure, FinishReason, Finished, Message, Prompt, Refusal, Request, Sampling, TokenLogprob, TopLogprob, Usage,
+    Completion, Failure, FinishReason, Finished, Format, Message, Prompt, Refusal, Request, Sampling, TokenLogprob, TopLogprob, Usage,
 };
 pub use shape::{SHAPES, shape};

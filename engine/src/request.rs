@@ -18,6 +18,8 @@ pub struct Request {
     pub ignore_eos: bool,
     /// Report the log probability of each token and of this many alternatives.
     pub logprobs: Option<u8>,
+    /// What the text after any reasoning must look like. Only this format and the length then end the answer.
+    pub format: Option<Format>,
     /// Switches for the chat template; only `enable_thinking` and `thinking` are let through.
     pub template_arguments: Map<String, Value>,
 }
@@ -34,6 +36,7 @@ impl Request {
             stop_token_ids: Vec::new(),
             ignore_eos: false,
             logprobs: None,
+            format: None,
             template_arguments: Map::new(),
         }
     }
@@ -61,6 +64,18 @@ pub struct Message {
     pub tool_calls: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
+}
+
+/// The form of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Format {
+    JsonObject,
+    /// A JSON Schema; keywords that cannot be kept are refused.
+    JsonSchema(Value),
+    /// The whole text matches; the syntax is that of Rust's `regex`.
+    Regex(String),
+    /// The text is one of these.
+    Choice(Vec<String>),
 }
 
 /// How the next token is drawn. None takes what `generation_config.json` says, else the neutral value.

@@ -3,6 +3,8 @@
 
 use std::cmp::Ordering;
 
+use llguidance::toktrie::SimpleVob;
+
 use crate::config::GenerationConfig;
 use crate::request::{Refusal, Sampling};
 
@@ -14,6 +16,26 @@ pub(crate) struct Sampler {
     top_k: usize,
     min_p: f32,
     seed: u64,
+}
+
+/// Which tokens may be drawn at one place.
+pub(crate) struct Permit<'a> {
+    /// The tokens a grammar allows; None allows all.
+    pub(crate) mask: Option<&'a SimpleVob>,
+    /// One more that the mask does not know.
+    pub(crate) beside: Option<u32>,
+    pub(crate) banned: &'a [u32],
+}
+
+impl<'a> Permit<'a> {
+    pub(crate) fn all_but(banned: &'a [u32]) -> Permit<'a> {
+        Permit { mask: None, beside: None, banned }
+    }
+
+    fn allows(&self, id: u32) -> bool {
+        let in_mask = |mask: &SimpleVob| (id as usize) < mask.len() && mask.is_allowed(id);
+        (self.mask.is_none_or(in_mask) || self.beside == Some(id)) && !self.banned.contains(&id)
+    }
 }
 
 /// A token that may be drawn.
@@ -40,13 +62,12 @@ impl Sampler {
         })
     }
 
-    /// Draws the token at `position`; `banned` tokens are never drawn. None if a logit is not a number.
-    pub(crate) fn draw(&self, logits: &[f32], banned: &[u32], position: usize) -> Option<u32> {
+    /// Draws the token at `position` among those permitted. None if a logit is not a number.
+    pub(crate) fn draw(&self, logits: &[f32], permit: &Permit, position: usize) -> Option<u32> {
         if logits.iter().any(|logit| logit.is_nan()) {
             return None;
         }
-        let allowed = |id: &u32| !banned.contains(id);
-        let ids = (0..logits.len() as u32).filter(allowed);
+        let ids = (0..logits.len() as u32).filter(|id| permit.allows(*id));
         let highest = ids.clone().map(|id| logits[id as usize]).fold(f32::NEG_INFINITY, f32::max);
         if self.temperature < 1e-5 {
             return ids.clone().find(|id| logits[*id as usize] == highest);
@@ -136,7 +157,7 @@ mod tests {
         let sampler = sampler(sampling);
         let mut counts = vec![0; logits.len()];
         for position in 0..10_000 {
-            counts[sampler.draw(logits, &[], position).unwrap() as usize] += 1;
+            counts[sampler.draw(logits, &Permit::all_but(&[]), position).unwrap() as usize] += 1;
         }
         counts
     }
@@ -144,8 +165,8 @@ mod tests {
     #[test]
     fn temperature_zero_takes_the_lowest_of_equal_best() {
         let greedy = sampler(Sampling { temperature: Some(0.0), ..Sampling::default() });
-        assert_eq!(greedy.draw(&[1.0, 3.0, 3.0], &[], 0), Some(1));
-        assert_eq!(greedy.draw(&[1.0, 3.0, 3.0], &[1], 0), Some(2));
+        assert_eq!(greedy.draw(&[1.0, 3.0, 3.0], &Permit::all_but(&[]), 0), Some(1));
+        assert_eq!(greedy.draw(&[1.0, 3.0, 3.0], &Permit::all_but(&[1]), 0), Some(2));
     }
 
     #[test]
@@ -172,7 +193,7 @@ mod tests {
         let logits = vec![0.0; 1000];
         let tokens = |seed| {
             let sampler = sampler(Sampling { seed: Some(seed), ..Sampling::default() });
-            (0..20).map(|position| sampler.draw(&logits, &[], position).unwrap()).collect::<Vec<_>>()
+            (0..20).map(|position| sampler.draw(&logits, &Permit::all_but(&[]), position).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(tokens(1), tokens(1));
         assert_ne!(tokens(1), tokens(2));
@@ -180,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_logit_that_is_not_a_number_draws_nothing() {
-        assert_eq!(sampler(Sampling::default()).draw(&[0.0, f32::NAN], &[], 0), None);
+        assert_eq!(sampler(Sampling::default()).draw(&[0.0, f32::NAN], &Permit::all_but(&[]), 0), None);
     }
 
     #[test]

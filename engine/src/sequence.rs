@@ -1,8 +1,9 @@
 //! A request while it lives in the engine: its tokens, how far they are computed, and the answer so far.
 
 use crate::answer::Answer;
+use crate::grammar::Grammar;
 use crate::request::{Completion, Failure, FinishReason, Finished, TokenLogprob, TopLogprob, Usage};
-use crate::sample::{self, Sampler};
+use crate::sample::{self, Permit, Sampler};
 use crate::tokenizer::Tokenizer;
 
 /// One running or waiting request. Always `computed < tokens.len()`: there is something to compute.
@@ -17,6 +18,8 @@ pub(crate) struct Sequence {
     pub(crate) limits: Limits,
     pub(crate) sampler: Sampler,
     pub(crate) answer: Answer,
+    /// What the text of the answer must follow.
+    pub(crate) grammar: Option<Grammar>,
     pub(crate) logprobs: Option<Logprobs>,
 }
 
@@ -57,16 +60,33 @@ impl Sequence {
     /// Draws the next token. Some if the request has ended with it.
     pub(crate) fn advance(&mut self, logits: &[f32], tokenizer: &Tokenizer) -> Option<Finished> {
         let too_early = self.tokens.len() - self.prompt_tokens < self.limits.tokens_min;
-        let banned: &[u32] = if too_early { &self.limits.stop_ids } else { &[] };
-        let Some(token) = self.sampler.draw(logits, banned, self.tokens.len()) else {
+        let reasoning = self.answer.is_reasoning();
+        let permit = match &mut self.grammar {
+            Some(grammar) if !reasoning => match grammar.allowed() {
+                Ok(mask) => Permit { mask: Some(mask), beside: self.answer.may_open(), banned: &[] },
+                Err(reason) => return Some(self.fail(&reason)),
+            },
+            // A formatted answer cannot end before it has begun.
+            Some(_) => Permit::all_but(&self.limits.stop_ids),
+            None if too_early => Permit::all_but(&self.limits.stop_ids),
+            None => Permit::all_but(&[]),
+        };
+        let Some(token) = self.sampler.draw(logits, &permit, self.tokens.len()) else {
             return Some(self.fail("the model computed a value that is not a number"));
         };
         if let Some(logprobs) = &mut self.logprobs {
             logprobs.record(logits, token, tokenizer);
         }
         self.tokens.push(token);
-        let end = self.ended_by(token, tokenizer)?;
-        Some(self.finish(end))
+        if let Some(end) = self.ended_by(token, tokenizer) {
+            return Some(self.finish(end));
+        }
+        let written = !reasoning && !self.answer.is_reasoning();
+        match self.grammar.as_mut().filter(|_| written).map(|grammar| grammar.take(token)) {
+            Some(Ok(true)) => Some(self.finish(End::Stop)),
+            Some(Err(reason)) => Some(self.fail(&reason)),
+            Some(Ok(false)) | None => (self.tokens.len() >= self.limits.tokens_max).then(|| self.finish(End::Length)),
+        }
     }
 
     fn ended_by(&mut self, token: u32, tokenizer: &Tokenizer) -> Option<End> {
@@ -74,10 +94,7 @@ impl Sequence {
             return Some(End::Stop);
         }
         let stopped = self.answer.push(token, tokenizer);
-        if stopped && self.tokens.len() - self.prompt_tokens >= self.limits.tokens_min {
-            return Some(End::StopString);
-        }
-        (self.tokens.len() >= self.limits.tokens_max).then_some(End::Length)
+        (stopped && self.tokens.len() - self.prompt_tokens >= self.limits.tokens_min).then_some(End::StopString)
     }
 
     fn finish(&mut self, end: End) -> Finished {

@@ -81,7 +81,10 @@ impl Text {
             Prompt::Text(text) => Ok((self.encode(&text, "prompt")?, Answer::plain(stops))),
             Prompt::Chat(messages) => {
                 let rendered = self.render(&messages, arguments)?;
-                let answer = Answer::chat(stops, self.think, &rendered);
+                let mut answer = Answer::chat(stops, self.think, &rendered);
+                if arguments.values().any(|switch| *switch == Value::Bool(false)) {
+                    answer.forbid_thinking();
+                }
                 Ok((self.encode(&rendered, "messages")?, answer))
             }
         }

@@ -1,6 +1,10 @@
 //! The body of a request, parsed once at the edge: everything inside works with these types.
 
+mod format;
+
 use serde_json::Value;
+
+pub use format::Format;
 
 use super::Endpoint;
 use crate::{
@@ -73,6 +77,8 @@ pub struct Generation {
     /// Number of alternatives beside each chosen token; `Some(0)` gives the chosen token alone.
     pub logprobs: Option<u8>,
     pub return_token_ids: bool,
+    /// The form that the answer must have.
+    pub format: Option<Format>,
     /// Whether the model should think first; `None` is the template's default.
     pub thinking: Option<bool>,
 }
@@ -99,7 +105,7 @@ const WITHOUT_EFFECT: [&str; 11] = [
 ];
 
 /// Parameters that would change the answer and are not implemented, with the value at which they change nothing.
-const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 22] = [
+const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 21] = [
     ("stream", Some(Neutral::False)),
     ("n", Some(Neutral::Number(1.0))),
     ("best_of", Some(Neutral::Number(1.0))),
@@ -109,7 +115,6 @@ const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 22] = [
     ("presence_penalty", Some(Neutral::Number(0.0))),
     ("repetition_penalty", Some(Neutral::Number(1.0))),
     ("logit_bias", Some(Neutral::Empty)),
-    ("response_format", Some(Neutral::TextFormat)),
     ("tools", Some(Neutral::Empty)),
     ("tool_choice", Some(Neutral::Text("none"))),
     ("functions", Some(Neutral::Empty)),
@@ -130,7 +135,6 @@ enum Neutral {
     Number(f64),
     Empty,
     Text(&'static str),
-    TextFormat,
 }
 
 impl Neutral {
@@ -140,7 +144,6 @@ impl Neutral {
             Self::Number(number) => value.as_f64() == Some(*number),
             Self::Empty => value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(serde_json::Map::is_empty),
             Self::Text(text) => value == text,
-            Self::TextFormat => value.get("type").is_some_and(|kind| kind == "text"),
         }
     }
 }
@@ -270,6 +273,7 @@ fn generation(endpoint: Endpoint, fields: &mut Fields) -> Result<Generation, Api
         ignore_eos: fields.boolean("ignore_eos")?.unwrap_or(false),
         logprobs: logprobs(endpoint, fields)?,
         return_token_ids: fields.boolean("return_token_ids")?.unwrap_or(false),
+        format: format::format(fields)?,
         thinking: thinking(fields)?,
     })
 }

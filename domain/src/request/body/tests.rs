@@ -60,6 +60,17 @@ fn errors_name_the_field() {
         (r#""chat_template":"{{x}}""#, "unsupported_parameter", "chat_template"),
         (r#""chat_template_kwargs":{"chat_template":"x"}"#, "unsupported_parameter", "chat_template_kwargs.chat_template"),
         (r#""top_logprobs":3"#, "invalid_value", "top_logprobs"),
+        (r#""response_format":{"type":"xml"}"#, "invalid_value", "response_format.type"),
+        (
+            r#""response_format":{"type":"json_schema","json_schema":{}}"#,
+            "missing_required_parameter",
+            "response_format.json_schema.schema",
+        ),
+        (r#""guided_choice":[]"#, "invalid_value", "guided_choice"),
+        (r#""guided_regex":"a","response_format":{"type":"json_object"}"#, "invalid_value", "guided_regex"),
+        (r#""structured_outputs":{}"#, "invalid_value", "structured_outputs"),
+        (r#""structured_outputs":{"regex":"a","choice":["b"]}"#, "invalid_value", "structured_outputs"),
+        (r#""structured_outputs":{"grammar":"root ::= x"}"#, "unsupported_parameter", "structured_outputs.grammar"),
         (r#""thinking":{"type":"maybe"}"#, "invalid_value", "thinking.type"),
     ] {
         assert_eq!(blame(fields), (code, Some(param.to_owned())), "{fields}");
@@ -73,6 +84,24 @@ fn errors_name_the_field() {
 fn parameters_at_their_neutral_value_are_fine() {
     let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":false,"n":1,"tools":[],"logit_bias":{},"response_format":{"type":"text"},"stop":null}"#;
     assert!(chat(body).unwrap().ignored.is_empty());
+}
+
+#[test]
+fn every_spelling_of_a_format_is_understood() {
+    let schema = || Format::JsonSchema(serde_json::json!({ "type": "object" }));
+    for (fields, expected) in [
+        (r#""response_format":{"type":"json_object"}"#, Format::JsonObject),
+        (r#""response_format":{"type":"json_schema","json_schema":{"name":"a","strict":true,"schema":{"type":"object"}}}"#, schema()),
+        (r#""guided_json":"{\"type\":\"object\"}""#, schema()),
+        (r#""guided_regex":"[a-z]+""#, Format::Regex("[a-z]+".into())),
+        (r#""guided_choice":["a","b"]"#, Format::Choice(vec!["a".into(), "b".into()])),
+        (r#""structured_outputs":{"json":{"type":"object"},"regex":null}"#, schema()),
+        (r#""structured_outputs":{"json_object":true}"#, Format::JsonObject),
+    ] {
+        let request = chat(&format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}],{fields}}}"#)).unwrap();
+        assert_eq!(request.generation.format, Some(expected), "{fields}");
+        assert!(request.ignored.is_empty(), "{fields}");
+    }
 }
 
 #[test]

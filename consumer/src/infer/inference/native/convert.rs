@@ -3,7 +3,7 @@
 use domain::{
     answer::{Answer, Finish, TokenLogprob},
     error::ApiError,
-    request::{Message, Prompt, Request},
+    request::{Format, Message, Prompt, Request},
     usage::Usage,
 };
 use serde_json::{Map, Value};
@@ -29,6 +29,7 @@ pub(super) fn request(request: Request) -> engine::Request {
         stop_token_ids: wish.stop_token_ids,
         ignore_eos: wish.ignore_eos,
         logprobs: wish.logprobs,
+        format: wish.format.map(format),
         template_arguments: wish.thinking.map(thinking).unwrap_or_default(),
     }
 }
@@ -39,6 +40,15 @@ fn message(message: Message) -> engine::Message {
         content: Some(message.content),
         reasoning_content: message.reasoning_content,
         ..engine::Message::default()
+    }
+}
+
+fn format(format: Format) -> engine::Format {
+    match format {
+        Format::JsonObject => engine::Format::JsonObject,
+        Format::JsonSchema(schema) => engine::Format::JsonSchema(schema),
+        Format::Regex(expression) => engine::Format::Regex(expression),
+        Format::Choice(choices) => engine::Format::Choice(choices),
     }
 }
 
