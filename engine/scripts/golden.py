@@ -2,7 +2,7 @@
 """Writes the golden fixtures under engine/tests/fixtures from transformers (development only).
 
 Needs torch, transformers 5.23, tokenizers and safetensors; runs on a CPU in under a minute. Each fixture is a tiny random
-DeepseekV3ForCausalLM with randomised norms and router biases, its logits for two prompts at every position, and 32 greedy tokens.
+model with randomised norms and biases, its logits for the last positions of two prompts, and 32 greedy tokens for each.
     python engine/scripts/golden.py [VARIANT ...]
 """
 
@@ -13,7 +13,7 @@ import sys
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "tests" / "fixtures"
 VOCAB = 288
@@ -23,27 +23,56 @@ THINK = ["<think>", "</think>"]  # ordinary vocabulary, as in R1
 YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=16,
             beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0)
 YARN_UNEQUAL = dict(YARN, factor=8.0, mscale=0.707, mscale_all_dim=0.5, beta_fast=4.0)
+LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=64)
 DEFAULT = dict(rope_type="default", rope_theta=10000.0)
 
-# name: (what differs from BASE, dtype of the stored weights)
-VARIANTS = {
-    "plain": (dict(), "f32"),
-    "q_lora_yarn": (dict(q_lora_rank=16, rope_parameters=YARN), "bf16"),
-    "two_groups": (dict(n_group=2, topk_group=1, num_experts_per_tok=3, rope_parameters=YARN_UNEQUAL), "bf16"),
-    "raw_topk": (dict(norm_topk_prob=False, routed_scaling_factor=1.0, q_lora_rank=20, n_group=4, topk_group=2), "f16"),
-    "two_shared_tied": (dict(n_shared_experts=2, tie_word_embeddings=True, rms_norm_eps=1e-5), "bf16"),
-    "everything": (dict(q_lora_rank=16, n_shared_experts=2, n_group=2, topk_group=1, num_experts_per_tok=2,
-                        tie_word_embeddings=True, rope_parameters=YARN, first_k_dense_replace=2), "bf16"),
-    "half_rotation": (dict(rope_interleave=False, rope_parameters=YARN, qk_rope_head_dim=4), "bf16"),
+# What all variants share, then what those of a family do.
+BASE = dict(vocab_size=VOCAB, hidden_size=24, intermediate_size=40, num_hidden_layers=3, max_position_embeddings=512,
+            rms_norm_eps=1e-6, tie_word_embeddings=False, rope_parameters=DEFAULT, bos_token_id=282, eos_token_id=283,
+            pad_token_id=None)
+LATENT = dict(num_attention_heads=3, num_key_value_heads=3, kv_lora_rank=16, q_lora_rank=None, qk_rope_head_dim=8,
+              qk_nope_head_dim=12, v_head_dim=10, moe_intermediate_size=10, n_routed_experts=8, num_experts_per_tok=2,
+              first_k_dense_replace=1)
+GROUPED = dict(num_attention_heads=6, num_key_value_heads=2)
+FAMILIES = {
+    "deepseek_v3": LATENT | dict(n_shared_experts=1, n_group=1, topk_group=1, norm_topk_prob=True, routed_scaling_factor=2.5,
+                                 num_mtp_layers=0),
+    "deepseek_v2": LATENT | dict(n_shared_experts=2, topk_method="greedy", norm_topk_prob=False),
+    "llama": GROUPED,
+    "qwen2": GROUPED,
+    "qwen3": GROUPED | dict(head_dim=10),
+    "qwen3_moe": GROUPED | dict(head_dim=8, num_experts=8, num_experts_per_tok=3, moe_intermediate_size=10, norm_topk_prob=True),
+    "olmoe": dict(num_attention_heads=3, num_key_value_heads=3, num_experts=8, num_experts_per_tok=3, intermediate_size=10,
+                  rms_norm_eps=1e-5),
+    "mixtral": GROUPED | dict(num_local_experts=4, num_experts_per_tok=2, intermediate_size=20, rms_norm_eps=1e-5),
 }
-BASE = dict(
-    vocab_size=VOCAB, hidden_size=24, intermediate_size=40, moe_intermediate_size=10, num_hidden_layers=3,
-    num_attention_heads=3, num_key_value_heads=3, n_shared_experts=1, n_routed_experts=8, num_experts_per_tok=2,
-    n_group=1, topk_group=1, first_k_dense_replace=1, norm_topk_prob=True, routed_scaling_factor=2.5,
-    kv_lora_rank=16, q_lora_rank=None, qk_rope_head_dim=8, qk_nope_head_dim=12, v_head_dim=10,
-    max_position_embeddings=512, rms_norm_eps=1e-6, tie_word_embeddings=False, rope_parameters=DEFAULT,
-    bos_token_id=282, eos_token_id=283, num_mtp_layers=0,
-)
+
+# name: (family, what differs from it, dtype of the stored weights)
+VARIANTS = {
+    "plain": ("deepseek_v3", dict(), "f32"),
+    "q_lora_yarn": ("deepseek_v3", dict(q_lora_rank=16, rope_parameters=YARN), "bf16"),
+    "two_groups": ("deepseek_v3", dict(n_group=2, topk_group=1, num_experts_per_tok=3, rope_parameters=YARN_UNEQUAL), "bf16"),
+    "raw_topk": ("deepseek_v3", dict(norm_topk_prob=False, routed_scaling_factor=1.0, q_lora_rank=20, n_group=4, topk_group=2),
+                 "f16"),
+    "two_shared_tied": ("deepseek_v3", dict(n_shared_experts=2, tie_word_embeddings=True, rms_norm_eps=1e-5), "bf16"),
+    "everything": ("deepseek_v3", dict(q_lora_rank=16, n_shared_experts=2, n_group=2, topk_group=1, num_experts_per_tok=2,
+                                       tie_word_embeddings=True, rope_parameters=YARN, first_k_dense_replace=2), "bf16"),
+    "half_rotation": ("deepseek_v3", dict(rope_interleave=False, rope_parameters=YARN, qk_rope_head_dim=4), "bf16"),
+    "v2": ("deepseek_v2", dict(q_lora_rank=16, topk_method="group_limited_greedy", n_group=4, topk_group=2, num_experts_per_tok=3,
+                               routed_scaling_factor=4.0, rope_parameters=YARN), "bf16"),
+    "v2_lite": ("deepseek_v2", dict(rope_parameters=YARN_UNEQUAL), "bf16"),
+    "llama": ("llama", dict(rope_parameters=LLAMA3), "bf16"),
+    "llama_bias": ("llama", dict(attention_bias=True, head_dim=12, tie_word_embeddings=True), "f16"),
+    "qwen2": ("qwen2", dict(tie_word_embeddings=True), "bf16"),
+    "qwen3": ("qwen3", dict(rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0,
+                                                 original_max_position_embeddings=16)), "bf16"),
+    "qwen3_moe": ("qwen3_moe", dict(mlp_only_layers=[1]), "bf16"),
+    "qwen3_moe_step": ("qwen3_moe", dict(decoder_sparse_step=2, norm_topk_prob=False), "bf16"),
+    "olmoe": ("olmoe", dict(), "bf16"),
+    "olmoe_clip": ("olmoe", dict(clip_qkv=0.8, num_key_value_heads=1), "bf16"),
+    "mixtral": ("mixtral", dict(), "bf16"),
+}
 STORED = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
@@ -52,6 +81,8 @@ def randomise(model, stored):
     for name, tensor in model.state_dict().items():
         if "norm" in name:
             tensor.copy_(1.0 + 0.2 * torch.randn_like(tensor))
+        elif name.endswith(".bias"):
+            tensor.copy_(0.3 * torch.randn_like(tensor))
         elif "e_score_correction_bias" in name:
             tensor.copy_(0.1 * torch.randn_like(tensor))
             continue
@@ -69,9 +100,10 @@ def store_as(folder, stored):
         save_file({n: t if keep(n) else t.to(stored) for n, t in tensors.items()}, path, metadata={"format": "pt"})
 
 
-def variant(name, changes, stored):
+def variant(name, family, changes, stored):
     torch.manual_seed(sum(name.encode()))
-    model = DeepseekV3ForCausalLM(DeepseekV3Config(**(BASE | changes))).eval().to(torch.float32)
+    config = AutoConfig.for_model(family, **(BASE | FAMILIES[family] | changes))
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     model.set_experts_implementation("eager")  # the grouped kernel wants sizes that are multiples of four
     randomise(model, STORED[stored])
     folder = FIXTURES / name

@@ -34,12 +34,16 @@ pub(crate) trait Backend {
 
     /// `out[r] = table[tokens[r]]`
     fn embed(&self, tokens: &[u32], table: &Self::Matrix, out: &mut Self::Rows);
-    /// `out = x / rms(x) * weight`
+    /// `out = x / rms(x) * weight`, for each part of a row that is as wide as the weights.
     fn rms_norm(&self, x: &Self::Rows, norm: &Norm<Self>, out: &mut Self::Rows);
     /// `out = x W^T`
     fn linear(&self, x: &Self::Rows, matrix: &Self::Matrix, out: &mut Self::Rows);
     /// `out += x W^T`
     fn linear_add(&self, x: &Self::Rows, matrix: &Self::Matrix, out: &mut Self::Rows);
+    /// `out += bias`, in every row.
+    fn add_bias(&self, bias: &Self::Vector, out: &mut Self::Rows);
+    /// Cuts numbers off at plus and minus `limit`.
+    fn clamp(&self, limit: f32, out: &mut Self::Rows);
     /// The first channels of each head's part of `x`, through that head's own matrix, to the first of its part of `out`.
     fn linear_heads(&self, x: &Self::Rows, heads: &[Self::Matrix], out: &mut Self::Rows);
     /// The last channels of each head's part of `x`, rotated by position, to the last of its part of `out`.
@@ -52,8 +56,13 @@ pub(crate) trait Backend {
     /// Softmax-weighted latents of each row's context, for each head.
     fn mla_attend(&self, queries: &Self::Rows, scale: f32, batch: &Batch, cache: &Self::Cache, out: &mut Self::Rows);
 
-    /// Chooses experts from router logits: sigmoid scores, selected with a bias and within groups.
-    fn route(&self, logits: &Self::Rows, bias: &Self::Vector, moe: &MoeConfig, routes: &mut Self::Routes);
+    /// Writes `[rope(keys) | values]` into the cache slots of the rows.
+    fn gqa_cache(&self, keys: &Self::Rows, values: &Self::Rows, rope: &Rope, batch: &Batch, cache: &mut Self::Cache);
+    /// Softmax-weighted values of each row's context, for each head; neighbouring heads share one of `groups` keys and values.
+    fn gqa_attend(&self, queries: &Self::Rows, groups: usize, scale: f32, batch: &Batch, cache: &Self::Cache, out: &mut Self::Rows);
+
+    /// Chooses experts from router logits; `bias` is added to the scores for the choice, not for the weights.
+    fn route(&self, logits: &Self::Rows, bias: Option<&Self::Vector>, moe: &MoeConfig, routes: &mut Self::Routes);
     /// `out += sum of weight * expert(x)` over the routes of each row.
     fn experts_add(&self, x: &Self::Rows, routes: &Self::Routes, experts: &[Expert<Self>], out: &mut Self::Rows);
 

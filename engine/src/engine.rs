@@ -212,7 +212,7 @@ fn note_unused(config: &ModelConfig, weights: &Weights) {
 fn cache_tokens(config: &ModelConfig, options: &Options) -> Result<usize, LoadError> {
     const BYTES_MAX: usize = 1 << 42;
 
-    let token_bytes = config.layers * (config.attention.latent + config.attention.rope) * size_of::<f32>();
+    let token_bytes = config.layers * config.attention.cached() * size_of::<f32>();
     match options.cache_tokens.checked_mul(token_bytes) {
         Some(bytes) if bytes <= BYTES_MAX => Ok(options.cache_tokens),
         _ => {

@@ -1,5 +1,7 @@
-//! A mixture-of-experts language model over any backend, from token ids to logits. Its parts are in `model/`.
+//! A language model over any backend, from token ids to logits. Its parts are in `model/`.
 
+mod attention;
+mod gqa;
 mod mla;
 mod moe;
 pub(crate) mod rope;
@@ -9,8 +11,8 @@ use crate::batch::Batch;
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::weights::Weights;
-use mla::Mla;
-use moe::{FeedForward, Mlp};
+use attention::Attention;
+use moe::FeedForward;
 use rope::Rope;
 
 /// The running model as the engine sees it, whatever the backend.
@@ -35,7 +37,7 @@ pub(crate) struct Model<B: Backend> {
 
 struct Layer<B: Backend> {
     attention_norm: Norm<B>,
-    attention: Mla<B>,
+    attention: Attention<B>,
     feed_forward_norm: Norm<B>,
     feed_forward: FeedForward<B>,
 }
@@ -65,13 +67,12 @@ impl<B: Backend> Model<B> {
         let embedding = matrix("model.embed_tokens.weight")?;
         let head = if config.tied_embeddings { None } else { Some(matrix("lm_head.weight")?) };
         let layers = (0..config.layers).map(|index| Layer::load(&backend, config, weights, index, slots));
-        let mla = &config.attention;
         Ok(Model {
             embedding,
             layers: layers.collect::<Result<_, _>>()?,
             norm: norm(&backend, weights, "model.norm.weight", config.hidden, config.norm_epsilon)?,
             head,
-            rope: Rope::new(&config.rope, mla.rope, positions),
+            rope: Rope::new(&config.rope, config.attention.rotated(), positions),
             stream: backend.rows(config.hidden),
             normed: backend.rows(config.hidden),
             logits: backend.rows(config.vocab_size),
@@ -84,17 +85,11 @@ impl<B: Backend> Layer<B> {
     fn load(backend: &B, config: &ModelConfig, weights: &Weights, index: usize, slots: usize) -> Result<Layer<B>, LoadError> {
         let prefix = format!("model.layers.{index}");
         let norm = |name: &str| norm(backend, weights, &format!("{prefix}.{name}.weight"), config.hidden, config.norm_epsilon);
-        let mlp = format!("{prefix}.mlp");
-        let feed_forward = if index < config.dense_layers {
-            FeedForward::Dense(Mlp::load(backend, weights, &mlp, config.hidden, config.dense_intermediate)?)
-        } else {
-            FeedForward::experts(backend, config, weights, &mlp)?
-        };
         Ok(Layer {
             attention_norm: norm("input_layernorm")?,
-            attention: Mla::load(backend, config, weights, &format!("{prefix}.self_attn"), slots)?,
+            attention: Attention::load(backend, config, weights, &format!("{prefix}.self_attn"), slots)?,
             feed_forward_norm: norm("post_attention_layernorm")?,
-            feed_forward,
+            feed_forward: FeedForward::load(backend, config, weights, &prefix, index)?,
         })
     }
 }

@@ -140,7 +140,8 @@ impl Backend for Cpu {
 
     fn rms_norm(&self, x: &Rows, norm: &Norm<Cpu>, out: &mut Rows) {
         out.resize(x.count());
-        for (x, out) in x.data.chunks_exact(x.width).zip(out.data.chunks_exact_mut(out.width)) {
+        let width = norm.weight.len();
+        for (x, out) in x.data.chunks_exact(width).zip(out.data.chunks_exact_mut(width)) {
             vector::rms_norm(self.width, x, &norm.weight, norm.epsilon, out);
         }
     }
@@ -152,6 +153,16 @@ impl Backend for Cpu {
 
     fn linear_add(&self, x: &Rows, matrix: &Matrix, out: &mut Rows) {
         self.multiply(x, matrix, out, Put::Add);
+    }
+
+    fn add_bias(&self, bias: &Vec<f32>, out: &mut Rows) {
+        for out in out.data.chunks_exact_mut(out.width) {
+            out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
+        }
+    }
+
+    fn clamp(&self, limit: f32, out: &mut Rows) {
+        out.data.iter_mut().for_each(|out| *out = out.clamp(-limit, limit));
     }
 
     fn linear_heads(&self, x: &Rows, heads: &[Matrix], out: &mut Rows) {
@@ -168,6 +179,7 @@ impl Backend for Cpu {
     }
 
     fn rope_heads(&self, x: &Rows, heads: usize, rope: &Rope, batch: &Batch, out: &mut Rows) {
+        out.resize(x.count());
         let parts = x.data.chunks_exact(x.width / heads).zip(out.data.chunks_exact_mut(out.width / heads));
         let rows = batch.rows.iter().flat_map(|row| iter::repeat_n(row, heads));
         for (row, (x, out)) in rows.zip(parts) {
@@ -195,15 +207,38 @@ impl Backend for Cpu {
     fn mla_attend(&self, queries: &Rows, scale: f32, batch: &Batch, cache: &Cache, out: &mut Rows) {
         out.resize(queries.count());
         let positions: usize = batch.rows.iter().map(|row| row.position + 1).sum();
+        let latent = out.width / (queries.width / cache.width);
         let tasks = batch.rows.iter().enumerate().zip(out.data.chunks_exact_mut(out.width));
         self.pool.split(positions * queries.width, tasks, |((index, row), out)| {
-            let context = Context::of(*row, batch, cache);
+            let context = Context::of(*row, batch, cache, 0..cache.width, 0..latent);
             attention::attend(self.width, queries.row(index), &context, scale, out);
         });
     }
 
-    fn route(&self, logits: &Rows, bias: &Vec<f32>, moe: &MoeConfig, routes: &mut Routes) {
-        routes.choose(&logits.data, bias, moe);
+    fn gqa_cache(&self, keys: &Rows, values: &Rows, rope: &Rope, batch: &Batch, cache: &mut Cache) {
+        for (index, row) in batch.rows.iter().enumerate() {
+            let (cached_keys, cached_values) = cache.entry_mut(batch.slot(*row)).split_at_mut(keys.width);
+            let heads = keys.row(index).chunks_exact(rope.width()).zip(cached_keys.chunks_exact_mut(rope.width()));
+            heads.for_each(|(key, cached)| rope.at(row.position).rotate(key, cached));
+            cached_values.copy_from_slice(values.row(index));
+        }
+    }
+
+    fn gqa_attend(&self, queries: &Rows, groups: usize, scale: f32, batch: &Batch, cache: &Cache, out: &mut Rows) {
+        out.resize(queries.count());
+        let positions: usize = batch.rows.iter().map(|row| row.position + 1).sum();
+        let (head, group_width) = (cache.width / groups / 2, queries.width / groups);
+        let parts = queries.data.chunks_exact(group_width).zip(out.data.chunks_exact_mut(group_width));
+        self.pool.split(positions * queries.width, parts.enumerate(), |(index, (queries, out))| {
+            let (row, first) = (batch.rows[index / groups], index % groups * head);
+            let values = groups * head + first;
+            let context = Context::of(row, batch, cache, first..first + head, values..values + head);
+            attention::attend(self.width, queries, &context, scale, out);
+        });
+    }
+
+    fn route(&self, logits: &Rows, bias: Option<&Vec<f32>>, moe: &MoeConfig, routes: &mut Routes) {
+        routes.choose(&logits.data, bias.map(Vec::as_slice), moe);
     }
 
     fn experts_add(&self, x: &Rows, routes: &Routes, experts: &[Expert<Cpu>], out: &mut Rows) {

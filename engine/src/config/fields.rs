@@ -31,6 +31,12 @@ impl Fields {
         self.value(field).is_some()
     }
 
+    /// A size that every configuration names.
+    pub(super) fn required(&self, field: &'static str) -> Result<usize, LoadError> {
+        self.check(field, self.has(field), "a whole number, at least 1")?;
+        self.size(field, 1)
+    }
+
     /// A size: a whole number, at least 1.
     pub(super) fn size(&self, field: &'static str, default: usize) -> Result<usize, LoadError> {
         let size = self.count(field, default)?;
@@ -93,8 +99,8 @@ impl Fields {
         }
     }
 
-    /// One token id or a list of them.
-    pub(super) fn tokens(&self, field: &'static str) -> Result<Option<Vec<u32>>, LoadError> {
+    /// One number or a list of them.
+    pub(super) fn numbers(&self, field: &'static str) -> Result<Option<Vec<u32>>, LoadError> {
         let Some(value) = self.value(field) else {
             return Ok(None);
         };
@@ -102,10 +108,10 @@ impl Fields {
             Value::Array(list) => list.as_slice(),
             one => std::slice::from_ref(one),
         };
-        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-        match list.iter().map(id).collect() {
-            Some(ids) => Ok(Some(ids)),
-            None => Err(self.unsupported(field, "a token id or a list of them")),
+        let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
+        match list.iter().map(number).collect() {
+            Some(numbers) => Ok(Some(numbers)),
+            None => Err(self.unsupported(field, "a whole number or a list of them")),
         }
     }
 

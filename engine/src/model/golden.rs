@@ -98,3 +98,58 @@ fn everything_at_once_in_shards() {
 fn rotary_pairs_that_are_stored_in_halves() {
     check("half_rotation");
 }
+
+#[test]
+fn v2_with_group_limited_greedy_and_yarn() {
+    check("v2");
+}
+
+#[test]
+fn v2_lite_with_a_greedy_softmax_router() {
+    check("v2_lite");
+}
+
+#[test]
+fn llama_with_stretched_long_waves() {
+    check("llama");
+}
+
+#[test]
+fn llama_with_biases_and_wide_heads() {
+    check("llama_bias");
+}
+
+#[test]
+fn qwen2_with_biases_and_tied_embeddings() {
+    check("qwen2");
+}
+
+#[test]
+fn qwen3_with_normalised_heads_and_plain_yarn() {
+    check("qwen3");
+}
+
+#[test]
+fn qwen3_moe_with_a_dense_layer_in_between() {
+    check("qwen3_moe");
+}
+
+#[test]
+fn qwen3_moe_with_experts_in_every_second_layer() {
+    check("qwen3_moe_step");
+}
+
+#[test]
+fn olmoe_with_all_heads_normalised_together() {
+    check("olmoe");
+}
+
+#[test]
+fn olmoe_with_one_group_and_cut_off_values() {
+    check("olmoe_clip");
+}
+
+#[test]
+fn mixtral() {
+    check("mixtral");
+}

@@ -60,7 +60,7 @@ fn logits_are_the_same_bits_in_every_scene() {
         Scene { chunk: 16, companions: 63, page_tokens: 8, threads: 3 },
         Scene { chunk: 1, companions: 40, page_tokens: 7, threads: 4 },
     ];
-    for variant in ["everything", "two_groups"] {
+    for variant in ["everything", "two_groups", "v2", "qwen2", "qwen3_moe", "olmoe_clip"] {
         let alone = logits(variant, &ALONE);
         for (index, scene) in scenes.iter().enumerate() {
             assert!(logits(variant, scene) == alone, "{variant}, scene {index}");

@@ -47,8 +47,15 @@ impl<B: Backend> Mla<B> {
         backend.linear_add(&self.values, &self.output, stream);
     }
 
-    pub(super) fn load(backend: &B, config: &ModelConfig, weights: &Weights, prefix: &str, slots: usize) -> Result<Mla<B>, LoadError> {
-        let (mla, hidden) = (&config.attention, config.hidden);
+    pub(super) fn load(
+        backend: &B,
+        config: &ModelConfig,
+        mla: &MlaConfig,
+        weights: &Weights,
+        prefix: &str,
+        slots: usize,
+    ) -> Result<Mla<B>, LoadError> {
+        let hidden = config.hidden;
         let MlaConfig { heads, latent, nope, rope, value, .. } = *mla;
         let name = |part: &str| format!("{prefix}.{part}.weight");
         let mut down = weights.tensor(&name("kv_a_proj_with_mqa"), &[latent + rope, hidden])?;
@@ -59,7 +66,7 @@ impl<B: Backend> Mla<B> {
         let heads_up = || up.chunks_exact((nope + value) * latent).map(|head| head.split_at(nope * latent));
         let output = weights.tensor(&name("o_proj"), &[hidden, heads * value])?;
         Ok(Mla {
-            query: Query::load(backend, config, weights, prefix)?,
+            query: Query::load(backend, mla, hidden, weights, prefix)?,
             latent_down: backend.matrix(&down, hidden),
             latent_norm: norm(backend, weights, &name("kv_a_layernorm"), latent, mla.latent_norm_epsilon)?,
             key_up: heads_up().map(|(keys, _)| backend.matrix(&transposed(keys, latent), nope)).collect(),
@@ -88,8 +95,7 @@ impl<B: Backend> Query<B> {
         }
     }
 
-    fn load(backend: &B, config: &ModelConfig, weights: &Weights, prefix: &str) -> Result<Query<B>, LoadError> {
-        let (mla, hidden) = (&config.attention, config.hidden);
+    fn load(backend: &B, mla: &MlaConfig, hidden: usize, weights: &Weights, prefix: &str) -> Result<Query<B>, LoadError> {
         let name = |part: &str| format!("{prefix}.{part}.weight");
         let outputs = mla.heads * (mla.nope + mla.rope);
         let up = |part: &str, inputs: usize| {

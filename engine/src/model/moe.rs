@@ -1,7 +1,7 @@
 //! The feed-forward part of a layer: one dense block, or a router with experts and shared experts beside them.
 
 use crate::backend::{Backend, Expert};
-use crate::config::{ModelConfig, MoeConfig};
+use crate::config::{ExpertNames, ModelConfig, MoeConfig, PLAIN, Scores};
 use crate::error::LoadError;
 use crate::weights::Weights;
 
@@ -15,7 +15,8 @@ pub(super) enum FeedForward<B: Backend> {
 pub(super) struct Moe<B: Backend> {
     config: MoeConfig,
     router: B::Matrix,
-    bias: B::Vector,
+    /// What only selects.
+    bias: Option<B::Vector>,
     experts: Vec<Expert<B>>,
     shared: Option<Mlp<B>>,
     logits: B::Rows,
@@ -38,35 +39,53 @@ impl<B: Backend> FeedForward<B> {
         }
     }
 
-    pub(super) fn experts(backend: &B, config: &ModelConfig, weights: &Weights, prefix: &str) -> Result<FeedForward<B>, LoadError> {
-        let (moe, hidden) = (&config.experts, config.hidden);
-        let router = weights.tensor(&format!("{prefix}.gate.weight"), &[moe.experts, hidden])?;
-        let bias = weights.tensor(&format!("{prefix}.gate.e_score_correction_bias"), &[moe.experts])?;
-        let expert = |index| load_expert(backend, weights, &format!("{prefix}.experts.{index}"), hidden, moe.intermediate);
-        let shared = match moe.shared {
-            0 => None,
-            count => Some(Mlp::load(backend, weights, &format!("{prefix}.shared_experts"), hidden, count * moe.intermediate)?),
-        };
-        Ok(FeedForward::Experts(Box::new(Moe {
-            config: moe.clone(),
-            router: backend.matrix_f32(&router, hidden),
-            bias: backend.vector(bias),
-            experts: (0..moe.experts).map(expert).collect::<Result<_, _>>()?,
-            shared,
-            logits: backend.rows(moe.experts),
-            routes: backend.routes(),
-        })))
+    /// The feed-forward part of layer `index`, which lies under `prefix`.
+    pub(super) fn load(
+        backend: &B,
+        config: &ModelConfig,
+        weights: &Weights,
+        prefix: &str,
+        index: usize,
+    ) -> Result<FeedForward<B>, LoadError> {
+        let hidden = config.hidden;
+        match config.experts(index) {
+            Some(moe) => Ok(FeedForward::Experts(Box::new(Moe::load(backend, moe, hidden, weights, prefix)?))),
+            None => Ok(FeedForward::Dense(Mlp::load(backend, weights, &format!("{prefix}.mlp"), hidden, config.dense_intermediate)?)),
+        }
     }
 }
 
 impl<B: Backend> Moe<B> {
     fn add(&mut self, backend: &B, x: &B::Rows, stream: &mut B::Rows) {
         backend.linear(x, &self.router, &mut self.logits);
-        backend.route(&self.logits, &self.bias, &self.config, &mut self.routes);
+        backend.route(&self.logits, self.bias.as_ref(), &self.config, &mut self.routes);
         backend.experts_add(x, &self.routes, &self.experts, stream);
         if let Some(shared) = &mut self.shared {
             shared.add(backend, x, stream);
         }
+    }
+
+    fn load(backend: &B, moe: &MoeConfig, hidden: usize, weights: &Weights, prefix: &str) -> Result<Moe<B>, LoadError> {
+        let prefix = format!("{prefix}.{}", moe.names.block);
+        let router = weights.tensor(&format!("{prefix}.gate.weight"), &[moe.experts, hidden])?;
+        let bias = || weights.tensor(&format!("{prefix}.gate.e_score_correction_bias"), &[moe.experts]);
+        let expert = |index| load_expert(backend, weights, &format!("{prefix}.experts.{index}"), moe.names, [hidden, moe.intermediate]);
+        let shared = match moe.shared {
+            0 => None,
+            count => Some(Mlp::load(backend, weights, &format!("{prefix}.shared_experts"), hidden, count * moe.intermediate)?),
+        };
+        Ok(Moe {
+            config: moe.clone(),
+            router: backend.matrix_f32(&router, hidden),
+            bias: match moe.router.scores {
+                Scores::BiasedSigmoid => Some(backend.vector(bias()?)),
+                Scores::Softmax => None,
+            },
+            experts: (0..moe.experts).map(expert).collect::<Result<_, _>>()?,
+            shared,
+            logits: backend.rows(moe.experts),
+            routes: backend.routes(),
+        })
     }
 }
 
@@ -79,7 +98,7 @@ impl<B: Backend> Mlp<B> {
 
     pub(super) fn load(backend: &B, weights: &Weights, prefix: &str, hidden: usize, intermediate: usize) -> Result<Mlp<B>, LoadError> {
         Ok(Mlp {
-            weights: load_expert(backend, weights, prefix, hidden, intermediate)?,
+            weights: load_expert(backend, weights, prefix, &PLAIN, [hidden, intermediate])?,
             raised: backend.rows(2 * intermediate),
             gated: backend.rows(intermediate),
         })
@@ -90,12 +109,12 @@ fn load_expert<B: Backend>(
     backend: &B,
     weights: &Weights,
     prefix: &str,
-    hidden: usize,
-    intermediate: usize,
+    names: &ExpertNames,
+    [hidden, intermediate]: [usize; 2],
 ) -> Result<Expert<B>, LoadError> {
-    let tensor = |part: &str, shape: [usize; 2]| weights.tensor(&format!("{prefix}.{part}_proj.weight"), &shape);
-    let mut gate_up = tensor("gate", [intermediate, hidden])?;
-    gate_up.extend(tensor("up", [intermediate, hidden])?);
-    let down = tensor("down", [hidden, intermediate])?;
+    let tensor = |part: &str, shape: [usize; 2]| weights.tensor(&format!("{prefix}.{part}.weight"), &shape);
+    let mut gate_up = tensor(names.gate, [intermediate, hidden])?;
+    gate_up.extend(tensor(names.up, [intermediate, hidden])?);
+    let down = tensor(names.down, [hidden, intermediate])?;
     Ok(Expert { gate_up: backend.matrix(&gate_up, hidden), down: backend.matrix(&down, intermediate) })
 }

@@ -1,9 +1,9 @@
-//! Rotary positions: the tables of cosines and sines, plain or stretched by YaRN. Pairs lie in two halves; checkpoints
+//! Rotary positions: the tables of cosines and sines, plain or stretched by YaRN or as in Llama 3.1. Pairs lie in two halves; checkpoints
 //! that interleave them are reordered at load (`mla.rs`).
 
 use std::f64::consts::PI;
 
-use crate::config::{RopeConfig, Yarn};
+use crate::config::{Llama3, RopeConfig, Stretch, Yarn};
 
 /// Cosines and sines for every position and pair.
 pub(crate) struct Rope {
@@ -23,7 +23,10 @@ impl Rope {
     /// Tables for `positions` positions and heads of `width` rotated channels.
     pub(crate) fn new(config: &RopeConfig, width: usize, positions: usize) -> Rope {
         let frequencies = frequencies(config, width);
-        let magnitude = config.yarn.as_ref().map_or(1.0, attention_factor) as f32;
+        let magnitude = match &config.stretch {
+            Stretch::Yarn(yarn) => attention_factor(yarn) as f32,
+            Stretch::None | Stretch::Llama3(_) => 1.0,
+        };
         // The angle is rounded to f32 before the cosine is taken, as in transformers.
         let angles = (0..positions).flat_map(|position| frequencies.iter().map(move |f| f64::from(position as f32 * f)));
         let (cosines, sines) = angles.map(|angle| (angle.cos() as f32 * magnitude, angle.sin() as f32 * magnitude)).unzip();
@@ -53,11 +56,11 @@ impl Rotation<'_> {
     }
 }
 
-/// What attention scores are multiplied with, for queries and keys of `width` channels.
+/// What scores of latent attention are multiplied with, for queries and keys of `width` channels.
 pub(crate) fn softmax_scale(config: &RopeConfig, width: usize) -> f32 {
     let plain = (width as f64).powf(-0.5);
-    let stretch = match &config.yarn {
-        Some(Yarn { factor, mscale_all_dim: Some(scale), .. }) if *scale != 0.0 => magnitude(*factor, *scale),
+    let stretch = match &config.stretch {
+        Stretch::Yarn(Yarn { factor, mscale_all_dim: Some(scale), .. }) if *scale != 0.0 => magnitude(*factor, *scale),
         _ => 1.0,
     };
     (plain * stretch * stretch) as f32
@@ -66,15 +69,23 @@ pub(crate) fn softmax_scale(config: &RopeConfig, width: usize) -> f32 {
 /// Radians a position, for each pair.
 fn frequencies(config: &RopeConfig, width: usize) -> Vec<f32> {
     let base = |pair: usize| config.theta.powf(-2.0 * pair as f64 / width as f64);
-    let frequency = |pair: usize| match &config.yarn {
-        None => base(pair),
-        Some(yarn) => {
+    let frequency = |pair: usize| match &config.stretch {
+        Stretch::None => base(pair),
+        Stretch::Llama3(llama) => slowed(llama, base(pair)),
+        Stretch::Yarn(yarn) => {
             let (low, high) = ramp_bounds(yarn, config.theta, width);
             let ramp = ((pair as f64 - low) / (high - low)).clamp(0.0, 1.0);
             base(pair) * (1.0 - ramp) + base(pair) / yarn.factor * ramp
         }
     };
     (0..width / 2).map(|pair| frequency(pair) as f32).collect()
+}
+
+/// Llama 3.1: how often the wave fits into the original context decides how much of it is slowed down.
+fn slowed(llama: &Llama3, frequency: f64) -> f64 {
+    let fits = llama.original_context * frequency / (2.0 * PI);
+    let kept = ((fits - llama.low_frequency) / (llama.high_frequency - llama.low_frequency)).clamp(0.0, 1.0);
+    frequency / llama.factor * (1.0 - kept) + frequency * kept
 }
 
 /// The pairs between which YaRN goes over from leaving frequencies alone to dividing them.
@@ -106,7 +117,7 @@ mod tests {
     fn deepseek(scale: f64) -> RopeConfig {
         RopeConfig {
             theta: 1e4,
-            yarn: Some(Yarn {
+            stretch: Stretch::Yarn(Yarn {
                 factor: 40.0,
                 original_context: 4096.0,
                 beta_fast: 32.0,
@@ -123,16 +134,25 @@ mod tests {
     fn softmax_scales_are_those_published_for_v2_lite_v3_and_moonlight() {
         assert!((softmax_scale(&deepseek(0.707), 192) - 0.114_721_4).abs() < 1e-6);
         assert!((softmax_scale(&deepseek(1.0), 192) - 0.135_233_8).abs() < 1e-6);
-        assert!((softmax_scale(&RopeConfig { theta: 5e4, yarn: None }, 192) - 0.072_168_8).abs() < 1e-6);
+        assert!((softmax_scale(&RopeConfig { theta: 5e4, stretch: Stretch::None }, 192) - 0.072_168_8).abs() < 1e-6);
     }
 
     #[test]
     fn yarn_ramps_between_pairs_ten_and_twenty_three_of_deepseek() {
         let config = deepseek(1.0);
-        let yarn = config.yarn.as_ref().expect("it has one");
+        let Stretch::Yarn(yarn) = &config.stretch else { panic!("it is stretched by YaRN") };
         assert_eq!(ramp_bounds(yarn, 1e4, 64), (10.0, 23.0));
-        let (stretched, plain) = (frequencies(&config, 64), frequencies(&RopeConfig { theta: 1e4, yarn: None }, 64));
+        let (stretched, plain) = (frequencies(&config, 64), frequencies(&RopeConfig { theta: 1e4, stretch: Stretch::None }, 64));
         assert_eq!(stretched[..=10], plain[..=10]);
         assert!((stretched[23] * 40.0 / plain[23] - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn llama_slows_long_waves_by_eight_and_leaves_short_ones_alone() {
+        let llama = Llama3 { factor: 8.0, original_context: 8192.0, low_frequency: 1.0, high_frequency: 4.0 };
+        let wave = |fits: f64| fits * 2.0 * PI / 8192.0;
+        assert_eq!(slowed(&llama, wave(0.5)), wave(0.5) / 8.0);
+        assert_eq!(slowed(&llama, wave(4.5)), wave(4.5));
+        assert!((slowed(&llama, wave(2.5)) / wave(2.5) - 0.5625).abs() < 1e-12);
     }
 }

@@ -17,8 +17,14 @@ fn refusal(source: &ModelSource) -> String {
 }
 
 fn with_config(field: &str, value: Value) -> ModelSource {
+    with_fields(json!({field: value}))
+}
+
+fn with_fields(changes: Value) -> ModelSource {
     let mut config: Value = serde_json::from_slice(file("config.json")).unwrap();
-    config[field] = value;
+    for (field, value) in changes.as_object().unwrap() {
+        config[field] = value.clone();
+    }
     with_file("config.json", config.to_string().into_bytes())
 }
 
@@ -92,8 +98,74 @@ fn values_that_are_not_understood_are_named() {
         let message = refusal(&with_config(field, value.clone()));
         assert!(message.contains(field), "{field} = {value}: {message}");
     }
-    let message = refusal(&with_config("rope_parameters", json!({"rope_type": "longrope"})));
-    assert!(message.contains("rope_type = \"longrope\""), "{message}");
+}
+
+#[test]
+fn rope_that_is_not_understood_is_named() {
+    let cases = [
+        (json!({"rope_type": "longrope"}), "rope_type = \"longrope\""),
+        (json!({"type": "dynamic", "factor": 2.0}), "type = \"dynamic\""),
+        (json!({"rope_type": "default", "partial_rotary_factor": 0.5}), "partial_rotary_factor = 0.5"),
+        (json!({"rope_type": "default", "rope_theta": 1.0}), "rope_theta = 1.0"),
+        (json!({"rope_type": "yarn", "factor": -4.0}), "factor = -4.0"),
+        (json!({"rope_type": "llama3", "low_freq_factor": 4.0, "high_freq_factor": 4.0}), "high_freq_factor = 4.0"),
+    ];
+    for (rope, named) in cases {
+        let message = refusal(&with_config("rope_parameters", rope));
+        assert!(message.contains(named), "{named}: {message}");
+    }
+}
+
+#[test]
+fn what_a_family_does_not_have_is_named() {
+    let cases = [
+        ("llama", "mlp_bias", json!(true)),
+        ("llama", "num_key_value_heads", json!(2)),
+        ("llama", "head_dim", json!(7)),
+        ("llama", "layer_types", json!(["full_attention", "sliding_attention"])),
+        ("mixtral", "sliding_window", json!(64)),
+        ("mixtral", "num_experts_per_tok", json!(9)),
+        ("qwen3", "sliding_window", json!(64)),
+        ("olmoe", "clip_qkv", json!(0)),
+        ("qwen3_moe", "decoder_sparse_step", json!(0)),
+        ("qwen3_moe", "mlp_only_layers", json!(["first"])),
+        ("deepseek_v2", "topk_method", json!("noaux_tc")),
+        ("deepseek_v2", "norm_topk_prob", json!(true)),
+    ];
+    for (family, field, value) in cases {
+        let mut fields = json!({"model_type": family, "topk_method": "greedy", "scoring_func": "softmax", "norm_topk_prob": false});
+        fields[field] = value.clone();
+        let message = refusal(&with_fields(fields));
+        assert!(message.contains(&format!("{field} = {value}")), "{family}: {message}");
+    }
+}
+
+#[test]
+fn a_window_that_never_closes_is_none() {
+    for window in
+        [json!({"sliding_window": null}), json!({"sliding_window": 512}), json!({"sliding_window": 8, "use_sliding_window": false})]
+    {
+        let mut fields = window.clone();
+        fields["model_type"] = json!("qwen3");
+        let message = refusal(&with_fields(fields));
+        assert!(message.starts_with("tensor "), "{window}: {message}");
+    }
+}
+
+#[test]
+fn sizes_that_are_left_out_are_named() {
+    for field in ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "n_routed_experts", "max_position_embeddings"] {
+        let message = refusal(&with_config(field, Value::Null));
+        assert!(message.contains(&format!("{field} = (absent)")), "{message}");
+    }
+}
+
+#[test]
+fn every_spelling_of_the_number_of_experts_is_read() {
+    for spelling in ["n_routed_experts", "num_local_experts", "num_experts"] {
+        let message = refusal(&with_fields(json!({"n_routed_experts": null, spelling: 16})));
+        assert!(message.contains("[16, 24]"), "{spelling}: {message}");
+    }
 }
 
 #[test]

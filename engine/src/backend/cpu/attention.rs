@@ -1,5 +1,7 @@
-//! Latent attention: queries come in the space of the cache, so one cached entry a token serves all heads, in prefill and
-//! in decode alike.
+//! Attention of one row over the paged cache, for all heads that share a key and a value. In latent attention queries
+//! come in the space of the cache, so these are all heads, and the value is a part of the key.
+
+use std::ops::Range;
 
 use crate::backend::cpu::Cache;
 use crate::backend::cpu::strided::{self, LANES, Lanes, Strided};
@@ -14,28 +16,31 @@ pub(super) struct Context<'a> {
     pages: Vec<&'a [f32]>,
     /// Numbers in an entry.
     entry: usize,
+    keys: Range<usize>,
+    values: Range<usize>,
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn of(row: Row, batch: &Batch, cache: &'a Cache) -> Context<'a> {
+    /// `keys` and `values` are the places of the shared key and value in an entry.
+    pub(super) fn of(row: Row, batch: &Batch, cache: &'a Cache, keys: Range<usize>, values: Range<usize>) -> Context<'a> {
         let pages = batch.context(row).map(|slots| cache.entries(slots));
-        Context { pages: pages.collect(), entry: cache.width }
+        Context { pages: pages.collect(), entry: cache.width, keys, values }
     }
 }
 
 for_every_width! {
-    /// Softmax-weighted latents of the context, for each head of one row.
+    /// Softmax-weighted values of the context, for each head of one row.
     fn attend(queries: &[f32], context: &Context, scale: f32, out: &mut [f32]) =
         attend_body::<1>, attend_body::<4>, attend_body::<4>
 }
 
 #[inline(always)]
 fn attend_body<const TILE: usize>(queries: &[f32], context: &Context, scale: f32, out: &mut [f32]) {
-    let latent = out.len() / (queries.len() / context.entry);
-    let (mut panel, mut scores, mut weights) = (vec![[0.0; LANES]; context.entry], Vec::new(), Vec::new());
-    for (queries, out) in queries.chunks(LANES * context.entry).zip(out.chunks_mut(LANES * latent)) {
-        // With the channels of all heads side by side, scores are the product of the entries with a matrix.
-        for (head, query) in queries.chunks_exact(context.entry).enumerate() {
+    let (key, value) = (context.keys.len(), context.values.len());
+    let (mut panel, mut scores, mut weights) = (vec![[0.0; LANES]; key], Vec::new(), Vec::new());
+    for (queries, out) in queries.chunks(LANES * key).zip(out.chunks_mut(LANES * value)) {
+        // With the channels of all heads side by side, scores are the product of the keys with a matrix.
+        for (head, query) in queries.chunks_exact(key).enumerate() {
             for (lanes, channel) in panel.iter_mut().zip(query) {
                 lanes[head] = channel * scale;
             }
@@ -43,25 +48,25 @@ fn attend_body<const TILE: usize>(queries: &[f32], context: &Context, scale: f32
         score::<TILE>(context, &panel, &mut scores);
         softmax(&mut scores);
         weights.clear();
-        for head in 0..out.len() / latent {
+        for head in 0..out.len() / value {
             weights.extend(scores.iter().map(|lanes| lanes[head]));
         }
         weigh(Strided::packed(&weights, scores.len()), context, out);
     }
 }
 
-/// The product of every entry with every query, position by position.
+/// The product of every key with every query, position by position.
 #[inline(always)]
 fn score<const TILE: usize>(context: &Context, queries: &[Lanes], scores: &mut Vec<Lanes>) {
     scores.clear();
     for page in &context.pages {
-        let entries = Strided::packed(page, context.entry);
-        let tiled = entries.count - entries.count % TILE;
+        let keys = Strided::packed(page, context.entry).skip(context.keys.start);
+        let tiled = keys.count - keys.count % TILE;
         for first in (0..tiled).step_by(TILE) {
-            scores.extend_from_slice(&strided::tile([[0.0; LANES]; TILE], entries.rows(first), queries.iter()));
+            scores.extend_from_slice(&strided::tile([[0.0; LANES]; TILE], keys.rows(first), queries.iter()));
         }
-        for first in tiled..entries.count {
-            scores.extend_from_slice(&strided::tile([[0.0; LANES]; 1], entries.rows(first), queries.iter()));
+        for first in tiled..keys.count {
+            scores.extend_from_slice(&strided::tile([[0.0; LANES]; 1], keys.rows(first), queries.iter()));
         }
     }
 }
@@ -89,11 +94,11 @@ fn softmax(scores: &mut [Lanes]) {
     }
 }
 
-/// For each head the sum of weight times entry, over the first channels of the entries.
+/// For each head the sum of weight times value.
 #[inline(always)]
 fn weigh(weights: Strided, context: &Context, out: &mut [f32]) {
-    let latent = out.len() / weights.count;
-    let blocked = latent - latent % LANES;
+    let value = context.values.len();
+    let blocked = value - value % LANES;
     let summed = weights.count - weights.count % HEADS;
     for channel in (0..blocked).step_by(LANES) {
         for head in (0..summed).step_by(HEADS) {
@@ -103,7 +108,7 @@ fn weigh(weights: Strided, context: &Context, out: &mut [f32]) {
             weigh_block::<1, LANES>(weights, head, context, channel, out);
         }
     }
-    for channel in blocked..latent {
+    for channel in blocked..value {
         for head in 0..weights.count {
             weigh_block::<1, 1>(weights, head, context, channel, out);
         }
@@ -113,16 +118,16 @@ fn weigh(weights: Strided, context: &Context, out: &mut [f32]) {
 /// The same for some neighbouring heads and channels, in registers.
 #[inline(always)]
 fn weigh_block<const N: usize, const WIDTH: usize>(weights: Strided, head: usize, context: &Context, channel: usize, out: &mut [f32]) {
-    let latent = out.len() / weights.count;
+    let first = context.values.start + channel;
     let mut sums = [[0.0; WIDTH]; N];
     let mut position = 0;
     for page in &context.pages {
-        let values = page.chunks_exact(context.entry).map(|entry| entry[channel..].first_chunk().unwrap_or(&[0.0; WIDTH]));
+        let values = page.chunks_exact(context.entry).map(|entry| entry[first..].first_chunk().unwrap_or(&[0.0; WIDTH]));
         let entries = values.len();
         sums = strided::tile(sums, weights.skip(position).rows(head), values);
         position += entries;
     }
     for (row, sums) in sums.iter().enumerate() {
-        out[(head + row) * latent + channel..][..WIDTH].copy_from_slice(sums);
+        out[(head + row) * context.values.len() + channel..][..WIDTH].copy_from_slice(sums);
     }
 }

@@ -3,9 +3,9 @@
 use crate::backend::Expert;
 use crate::backend::cpu::operand::Operand;
 use crate::backend::cpu::product::{self, Cells, Part, Put};
-use crate::backend::cpu::vector::{self, sigmoid};
+use crate::backend::cpu::vector::{self, exp, sigmoid};
 use crate::backend::cpu::{Cpu, Rows};
-use crate::config::MoeConfig;
+use crate::config::{MoeConfig, Router, Scores};
 
 /// For each row the experts it goes to, in rising order, and their weights.
 #[derive(Default)]
@@ -17,19 +17,20 @@ pub(crate) struct Routes {
 
 impl Routes {
     /// Chooses by score plus bias, the best groups first; weighs by the score alone. Ties go to the lower index.
-    pub(super) fn choose(&mut self, logits: &[f32], bias: &[f32], moe: &MoeConfig) {
+    pub(super) fn choose(&mut self, logits: &[f32], bias: Option<&[f32]>, moe: &MoeConfig) {
         self.per_token = moe.per_token;
         self.experts.clear();
         self.weights.clear();
         for logits in logits.chunks_exact(moe.experts) {
-            let scores: Vec<f32> = logits.iter().map(|logit| sigmoid(*logit)).collect();
-            let mut choice: Vec<f32> = scores.iter().zip(bias).map(|(score, bias)| score + bias).collect();
+            let scores = scores(logits, moe.router.scores);
+            let mut choice = scores.clone();
+            choice.iter_mut().zip(bias.unwrap_or_default()).for_each(|(choice, bias)| *choice += bias);
             close_groups(&mut choice, moe);
             let mut chosen = best(&choice, moe.per_token);
             chosen.sort_unstable();
             let total: f32 = chosen.iter().map(|expert| scores[*expert]).sum();
-            let norm = if moe.normalise { total + 1e-20 } else { 1.0 };
-            self.weights.extend(chosen.iter().map(|expert| scores[*expert] / norm * moe.scale));
+            let norm = if moe.router.normalise { total + 1e-20 } else { 1.0 };
+            self.weights.extend(chosen.iter().map(|expert| scores[*expert] / norm * moe.router.scale));
             self.experts.extend(chosen);
         }
     }
@@ -42,15 +43,28 @@ impl Routes {
     }
 }
 
-/// Leaves only the groups whose two best experts score highest together.
+/// What the router thinks of each expert.
+fn scores(logits: &[f32], kind: Scores) -> Vec<f32> {
+    if kind == Scores::BiasedSigmoid {
+        return logits.iter().map(|logit| sigmoid(*logit)).collect();
+    }
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|logit| exp(logit - highest)).collect();
+    let total: f32 = powers.iter().sum();
+    powers.iter().map(|power| power / total).collect()
+}
+
+/// Leaves only the groups whose best experts score highest.
 fn close_groups(choice: &mut [f32], moe: &MoeConfig) {
-    if moe.groups_kept == moe.groups {
+    let Router { scores, groups, groups_kept, .. } = moe.router;
+    if groups_kept == groups {
         return;
     }
-    let size = moe.experts / moe.groups;
-    let together = |group: &[f32]| best(group, 2).iter().map(|expert| group[*expert]).sum();
+    let size = moe.experts / groups;
+    let counting = if scores == Scores::BiasedSigmoid { 2 } else { 1 };
+    let together = |group: &[f32]| best(group, counting).iter().map(|expert| group[*expert]).sum();
     let groups: Vec<f32> = choice.chunks_exact(size).map(together).collect();
-    let kept = best(&groups, moe.groups_kept);
+    let kept = best(&groups, groups_kept);
     for (index, group) in choice.chunks_exact_mut(size).enumerate() {
         if !kept.contains(&index) {
             group.fill(f32::NEG_INFINITY);

@@ -1,0 +1,39 @@
+//! The attention of one layer, of whichever kind the model has.
+
+use crate::backend::Backend;
+use crate::batch::Batch;
+use crate::config::{AttentionConfig, ModelConfig};
+use crate::error::LoadError;
+use crate::model::gqa::Gqa;
+use crate::model::mla::Mla;
+use crate::model::rope::Rope;
+use crate::weights::Weights;
+
+/// Latent attention, or grouped queries over plain keys and values.
+pub(super) enum Attention<B: Backend> {
+    Mla(Box<Mla<B>>),
+    Gqa(Box<Gqa<B>>),
+}
+
+impl<B: Backend> Attention<B> {
+    /// `stream += attention(x)`
+    pub(super) fn add(&mut self, backend: &B, x: &B::Rows, rope: &Rope, batch: &Batch, stream: &mut B::Rows) {
+        match self {
+            Attention::Mla(mla) => mla.add(backend, x, rope, batch, stream),
+            Attention::Gqa(gqa) => gqa.add(backend, x, rope, batch, stream),
+        }
+    }
+
+    pub(super) fn load(
+        backend: &B,
+        config: &ModelConfig,
+        weights: &Weights,
+        prefix: &str,
+        slots: usize,
+    ) -> Result<Attention<B>, LoadError> {
+        match &config.attention {
+            AttentionConfig::Mla(mla) => Ok(Attention::Mla(Box::new(Mla::load(backend, config, mla, weights, prefix, slots)?))),
+            AttentionConfig::Gqa(gqa) => Ok(Attention::Gqa(Box::new(Gqa::load(backend, config, gqa, weights, prefix, slots)?))),
+        }
+    }
+}
