@@ -8,7 +8,7 @@ use crate::config::{GenerationConfig, ModelConfig};
 use crate::device;
 use crate::error::LoadError;
 use crate::grammar::{Grammar, Grammars};
-use crate::kv::Pages;
+use crate::kv::{Known, Pages};
 use crate::model::{Forward, Model};
 use crate::options::{ModelSource, Options};
 use crate::request::{Finished, Refusal, Request};
@@ -63,7 +63,7 @@ impl Engine {
 
     /// Takes a request in; `id` is the caller's and comes back in [`Finished`].
     pub fn add(&mut self, id: u64, request: Request) -> Result<(), Refusal> {
-        if self.schedule.is_full() {
+        if self.schedule.room() == 0 {
             return Err(Refusal { code: "engine_full", param: None, message: "every slot is taken".to_owned() });
         }
         if self.schedule.contains(id) {
@@ -79,7 +79,12 @@ impl Engine {
         self.schedule.cancel(id)
     }
 
-    /// How many more requests would be admitted now.
+    /// Gives back the requests that have not started, by their ids.
+    pub fn withdraw(&mut self) -> Vec<u64> {
+        self.schedule.withdraw()
+    }
+
+    /// How many more requests are taken in now. Those that do not fit yet wait inside, in an order of the engine's choice.
     pub fn room(&self) -> usize {
         self.schedule.room()
     }
@@ -106,7 +111,7 @@ impl Engine {
         let generation = generation.map_or(Ok(GenerationConfig::default()), |bytes| GenerationConfig::parse(&bytes))?;
         let weights = Weights::open(source)?;
         note_unused(&config, &weights);
-        let pages = Pages::new(cache_tokens(&config, options)?, options.page_tokens);
+        let pages = Pages::new(cache_tokens(&config, options)?, options.page_tokens, options.prefix_cache);
         let context_length = config.context_length.min(pages.capacity());
         let backend = Cpu::new(options.threads).in_format(format);
         let model = Model::load(backend, &config, &weights, pages.capacity(), context_length)?;
@@ -127,7 +132,7 @@ impl Engine {
             generation: GenerationConfig { eos_token_ids: [config.eos_token_ids, generation.eos_token_ids].concat(), ..generation },
             grammars: None,
             model: Box::new(model),
-            schedule: Schedule::new(pages, options.slots_max, options.step_tokens_max),
+            schedule: Schedule::new(pages, options),
             batch: Batch::default(),
         })
     }
@@ -147,7 +152,21 @@ impl Engine {
             stop_ids: [eos, &request.stop_token_ids].concat(),
         };
         let logprobs = request.logprobs.map(|top| Logprobs { top: usize::from(top), seen: Vec::new() });
-        Ok(Sequence { id, prompt_tokens: tokens.len(), tokens, computed: 0, pages: Vec::new(), limits, sampler, answer, grammar, logprobs })
+        Ok(Sequence {
+            id,
+            prompt_tokens: tokens.len(),
+            tokens,
+            computed: 0,
+            pages: Vec::new(),
+            known: Known::default(),
+            cached: None,
+            overtaken: 0,
+            limits,
+            sampler,
+            answer,
+            grammar,
+            logprobs,
+        })
     }
 
     /// The beginning of the format asked for; with one, nothing else may decide where the answer ends.

@@ -1,18 +1,43 @@
-//! The pages of the cache: who may write where. What is written there belongs to the backend.
+//! The pages of the cache: who holds them, which are found again by their tokens (`kv/tree.rs`), and in which order those
+//! that nobody holds are forgotten (`kv/idle.rs`). What is written in a page belongs to the backend.
 
-/// All pages, free or given out. A page has one owner.
+mod idle;
+mod tree;
+
+use idle::Idle;
+use tree::Tree;
+
+/// All pages. Each is free, held by one request or more, or idle: held by none, but remembered by its tokens.
 pub(crate) struct Pages {
     page_tokens: usize,
-    total: usize,
     free: Vec<u32>,
+    /// How many requests hold each page.
+    holders: Vec<u32>,
+    /// The remembered pages; none where nothing is to be remembered.
+    tree: Option<Tree>,
+    idle: Idle,
+}
+
+/// How far the beginning of a request is remembered.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Known {
+    pub(crate) pages: usize,
+    /// The last of them.
+    pub(crate) last: Option<u32>,
 }
 
 impl Pages {
     /// As many whole pages as `cache_tokens` fill, at least one.
-    pub(crate) fn new(cache_tokens: usize, page_tokens: usize) -> Pages {
+    pub(crate) fn new(cache_tokens: usize, page_tokens: usize, remember: bool) -> Pages {
         let page_tokens = page_tokens.max(1);
-        let total = (cache_tokens / page_tokens).clamp(1, u32::MAX as usize);
-        Pages { page_tokens, total, free: (0..total as u32).rev().collect() }
+        let total = (cache_tokens / page_tokens).clamp(1, u32::MAX as usize - 1);
+        Pages {
+            page_tokens,
+            free: (0..total as u32).rev().collect(),
+            holders: vec![0; total],
+            tree: remember.then(|| Tree::new(total, page_tokens)),
+            idle: Idle::new(total),
+        }
     }
 
     pub(crate) fn page_tokens(&self) -> usize {
@@ -21,15 +46,17 @@ impl Pages {
 
     /// Tokens that all pages hold together.
     pub(crate) fn capacity(&self) -> usize {
-        self.total * self.page_tokens
+        self.holders.len() * self.page_tokens
     }
 
-    pub(crate) fn total(&self) -> usize {
-        self.total
+    /// Whether what one request computes is found by another.
+    pub(crate) fn remembers(&self) -> bool {
+        self.tree.is_some()
     }
 
-    pub(crate) fn free(&self) -> usize {
-        self.free.len()
+    /// Pages that can be had now: the free ones, and the idle ones, which are forgotten for it.
+    pub(crate) fn available(&self) -> usize {
+        self.free.len() + self.idle.len()
     }
 
     /// Pages that hold this many tokens.
@@ -37,18 +64,102 @@ impl Pages {
         tokens.div_ceil(self.page_tokens)
     }
 
+    /// How far these tokens are remembered. The last token never is: whoever asks wants what follows it.
+    pub(crate) fn known(&self, tokens: &[u32]) -> Known {
+        self.path(tokens).fold(Known::default(), |known, page| Known { pages: known.pages + 1, last: Some(page) })
+    }
+
+    /// How many of the available pages a request for these tokens takes: those that others hold cost nothing.
+    pub(crate) fn cost(&self, tokens: &[u32]) -> usize {
+        let shared = self.path(tokens).filter(|page| self.holders[*page as usize] > 0).count();
+        self.needed(tokens.len()) - shared
+    }
+
+    /// Takes the remembered pages of these tokens into an empty `held`; returns the number of tokens they hold.
+    pub(crate) fn find(&mut self, held: &mut Vec<u32>, tokens: &[u32]) -> usize {
+        held.extend(self.path(tokens));
+        held.iter().for_each(|page| self.hold(*page));
+        held.len() * self.page_tokens
+    }
+
     /// Extends `held` until it covers `tokens`; takes nothing if there are not enough pages.
     pub(crate) fn extend(&mut self, held: &mut Vec<u32>, tokens: usize) -> bool {
         let missing = self.needed(tokens).saturating_sub(held.len());
-        let Some(rest) = self.free.len().checked_sub(missing) else {
+        if missing > self.available() {
             return false;
-        };
-        held.extend(self.free.drain(rest..).rev());
+        }
+        for _ in 0..missing {
+            let page = self.free.pop().or_else(|| self.forget());
+            held.extend(page);
+            page.into_iter().for_each(|page| self.hold(page));
+        }
         true
     }
 
-    /// Takes all pages back.
+    /// Remembers the pages that the tokens from `before` to `computed` have filled. A page that had been computed elsewhere
+    /// at the same time takes the place of its twin here: whoever holds a page holds all that lead to it in the tree.
+    pub(crate) fn remember(&mut self, held: &mut [u32], tokens: &[u32], before: usize, computed: usize) {
+        for index in before / self.page_tokens..computed / self.page_tokens {
+            let Some(tree) = &mut self.tree else { return };
+            let parent = index.checked_sub(1).map(|parent| held[parent]);
+            let block = &tokens[index * self.page_tokens..][..self.page_tokens];
+            match tree.child(parent, block) {
+                Some(twin) => {
+                    self.hold(twin);
+                    let own = std::mem::replace(&mut held[index], twin);
+                    self.let_go(own);
+                }
+                None => tree.insert(held[index], parent, block),
+            }
+        }
+    }
+
+    /// Takes all pages back, the last first, so that a page is never forgotten before those that it leads to.
     pub(crate) fn release(&mut self, held: &mut Vec<u32>) {
-        self.free.append(held);
+        while let Some(page) = held.pop() {
+            self.let_go(page);
+        }
+    }
+
+    /// Whether the books balance with requests that hold this many pages together, a shared page counted for each.
+    pub(crate) fn balances(&self, held: usize) -> bool {
+        let taken = self.holders.iter().filter(|holders| **holders > 0).count();
+        let held_here: usize = self.holders.iter().map(|holders| *holders as usize).sum();
+        let rooted = self.tree.iter().all(Tree::is_rooted);
+        rooted && held_here == held && taken + self.free.len() + self.idle.len() == self.holders.len()
+    }
+
+    fn path(&self, tokens: &[u32]) -> impl Iterator<Item = u32> {
+        let before_last = &tokens[..tokens.len().saturating_sub(1)];
+        self.tree.iter().flat_map(|tree| tree.path(before_last))
+    }
+
+    fn hold(&mut self, page: u32) {
+        let holders = &mut self.holders[page as usize];
+        *holders += 1;
+        if *holders == 1 {
+            self.idle.remove(page);
+        }
+    }
+
+    fn let_go(&mut self, page: u32) {
+        let holders = &mut self.holders[page as usize];
+        *holders -= 1;
+        if *holders == 0 {
+            match self.tree.as_ref().is_some_and(|tree| tree.contains(page)) {
+                true => self.idle.push(page),
+                false => self.free.push(page),
+            }
+        }
+    }
+
+    /// Makes the page that was idle for longest a blank one.
+    fn forget(&mut self) -> Option<u32> {
+        let page = self.idle.pop()?;
+        self.tree.iter_mut().for_each(|tree| tree.remove(page));
+        Some(page)
     }
 }
+
+#[cfg(test)]
+mod tests;

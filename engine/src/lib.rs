@@ -19,6 +19,7 @@ mod batch;
 mod kv;
 mod schedule;
 mod sequence;
+mod waiting;
 
 // From tokens to logits, and the next token.
 mod backend;

@@ -19,8 +19,14 @@ pub enum ModelSource {
 pub struct Options {
     pub device: Device,
     pub dtype: Dtype,
-    /// Requests that run or wait inside the engine at once.
+    /// Requests that run at once.
     pub slots_max: usize,
+    /// Requests that wait inside the engine besides, so that it can choose the order in which they run.
+    pub look_ahead: usize,
+    /// Later requests that may be let in before one that waits; with 0 the order is that of arrival.
+    pub overtaken_max: u32,
+    /// Whether the beginnings of requests are kept for later ones that begin alike.
+    pub prefix_cache: bool,
     /// Tokens the paged cache holds over all requests.
     pub cache_tokens: usize,
     /// Tokens in one cache page.
@@ -37,6 +43,9 @@ impl Default for Options {
             device: Device::Auto,
             dtype: Dtype::Auto,
             slots_max: 64,
+            look_ahead: 64,
+            overtaken_max: 256,
+            prefix_cache: true,
             cache_tokens: 32_768,
             page_tokens: 16,
             step_tokens_max: 512,

@@ -1,80 +1,64 @@
 //! Who computes what in the next step: running requests by age, prompts in pieces, and the youngest gives way when
-//! pages run out.
-
-use std::collections::VecDeque;
+//! pages run out. In which order requests are let in is in `waiting.rs`.
 
 use crate::batch::Batch;
 use crate::kv::Pages;
+use crate::options::Options;
 use crate::sequence::Sequence;
+use crate::waiting::Waiting;
 
 /// All requests inside the engine, and the pages they hold.
 pub(crate) struct Schedule {
     pages: Pages,
     slots_max: usize,
+    /// Requests that run or wait.
+    places: usize,
     step_tokens_max: usize,
     /// In the order of admission.
     running: Vec<Sequence>,
-    /// In the order of arrival, requests that had to give way first. They hold no pages.
-    waiting: VecDeque<Sequence>,
-    /// Pages that a request fills by its end, as a moving average.
-    usual_pages: f64,
+    waiting: Waiting,
 }
 
 impl Schedule {
-    pub(crate) fn new(pages: Pages, slots_max: usize, step_tokens_max: usize) -> Schedule {
-        let slots_max = slots_max.max(1);
+    pub(crate) fn new(pages: Pages, options: &Options) -> Schedule {
+        let slots_max = options.slots_max.max(1);
         Schedule {
-            usual_pages: (pages.total() as f64 / slots_max as f64).max(1.0),
             pages,
             slots_max,
+            places: slots_max + options.look_ahead,
             // Every running request can draw a token in every step.
-            step_tokens_max: step_tokens_max.max(slots_max),
+            step_tokens_max: options.step_tokens_max.max(slots_max),
             running: Vec::new(),
-            waiting: VecDeque::new(),
+            waiting: Waiting::new(options.overtaken_max),
         }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty()
+        self.running.is_empty() && self.waiting.len() == 0
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.running.len() + self.waiting.len() >= self.slots_max
+    pub(crate) fn room(&self) -> usize {
+        self.places - self.running.len() - self.waiting.len()
     }
 
     pub(crate) fn contains(&self, id: u64) -> bool {
-        self.running.iter().chain(&self.waiting).any(|sequence| sequence.id == id)
-    }
-
-    /// How many more requests of the usual size would run at once.
-    pub(crate) fn room(&self) -> usize {
-        if !self.waiting.is_empty() {
-            return 0;
-        }
-        let spoken_for = |sequence: &Sequence| self.usual_pages.max(sequence.pages.len() as f64);
-        let spare = self.pages.total() as f64 - self.running.iter().map(spoken_for).sum::<f64>();
-        // A hair above, so that an even share of the pages counts as a whole one.
-        let by_pages = (spare.max(0.0) / self.usual_pages + 1e-6) as usize;
-        let by_slots = self.slots_max - self.running.len();
-        // An empty engine takes any request that it accepts at all.
-        by_pages.max(usize::from(self.running.is_empty())).min(by_slots)
+        self.running.iter().chain(self.waiting.iter()).any(|sequence| sequence.id == id)
     }
 
     pub(crate) fn add(&mut self, sequence: Sequence) {
-        self.waiting.push_back(sequence);
+        self.waiting.add(sequence);
     }
 
     pub(crate) fn cancel(&mut self, id: u64) -> bool {
-        if let Some(index) = self.waiting.iter().position(|sequence| sequence.id == id) {
-            self.waiting.remove(index);
+        if let Some(index) = self.running.iter().position(|sequence| sequence.id == id) {
+            self.pages.release(&mut self.running.remove(index).pages);
             return true;
         }
-        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else {
-            return false;
-        };
-        let mut sequence = self.running.remove(index);
-        self.pages.release(&mut sequence.pages);
-        true
+        self.waiting.remove(id).is_some()
+    }
+
+    pub(crate) fn withdraw(&mut self) -> Vec<u64> {
+        self.waiting.withdraw()
     }
 
     /// Fills the batch: one token for every request that draws, and pieces of prompts with what the step has left.
@@ -103,7 +87,9 @@ impl Schedule {
         let mut outcomes = Vec::new();
         for span in &batch.spans {
             let sequence = &mut self.running[span.sequence];
+            let before = sequence.computed;
             sequence.computed += span.tokens;
+            self.pages.remember(&mut sequence.pages, &sequence.tokens, before, sequence.computed);
             if sequence.pending() == 0
                 && let Some(outcome) = draw(sequence)
             {
@@ -112,37 +98,37 @@ impl Schedule {
             }
         }
         for index in ended.into_iter().rev() {
-            let mut sequence = self.running.remove(index);
-            self.usual_pages += (sequence.pages.len() as f64 - self.usual_pages) / 16.0;
-            self.pages.release(&mut sequence.pages);
+            self.pages.release(&mut self.running.remove(index).pages);
         }
-        debug_assert!(self.is_balanced(), "a page is lost or has two owners");
+        debug_assert!(self.is_balanced(), "a page is lost or has an owner that does not know of it");
         outcomes
     }
 
-    /// Every page is free or held by one running request, and waiting requests hold none.
     fn is_balanced(&self) -> bool {
-        let held: usize = self.running.iter().map(|sequence| sequence.pages.len()).sum();
-        let mut pages: Vec<u32> = self.running.iter().flat_map(|sequence| &sequence.pages).copied().collect();
-        pages.sort_unstable();
-        pages.dedup();
-        let distinct = pages.len() == held;
-        distinct && held + self.pages.free() == self.pages.total() && self.waiting.iter().all(|sequence| sequence.pages.is_empty())
+        let held = self.running.iter().map(|sequence| sequence.pages.len()).sum();
+        self.pages.balances(held) && self.waiting.iter().all(|sequence| sequence.pages.is_empty())
     }
 
-    /// Lets waiting requests in, in their order, while the pages for all that is known of them are there.
+    /// Lets waiting requests in while a slot is free, the step has work left to give, and pages are there for all that is
+    /// known of them.
     fn admit(&mut self) {
-        let outstanding = |sequence: &Sequence| self.pages.needed(sequence.tokens.len()) - sequence.pages.len();
-        let mut spare = self.pages.free().saturating_sub(self.running.iter().map(outstanding).sum());
-        while self.running.len() < self.slots_max
-            && let Some(next) = self.waiting.front()
-        {
-            let Some(left) = spare.checked_sub(self.pages.needed(next.tokens.len())) else {
-                return;
-            };
-            spare = left;
-            self.running.extend(self.waiting.pop_front());
+        if self.waiting.len() == 0 || self.running.len() == self.slots_max || self.spare() == 0 {
+            return;
         }
+        self.waiting.look_up(&self.pages);
+        while self.running.len() < self.slots_max
+            && self.running.iter().map(Sequence::pending).sum::<usize>() < self.step_tokens_max
+            && let Some(mut sequence) = self.waiting.pop(&self.running, &self.pages, self.spare())
+        {
+            sequence.start(&mut self.pages);
+            self.running.push(sequence);
+        }
+    }
+
+    /// Pages that nobody holds and that no running request needs for what is known of it.
+    fn spare(&self) -> usize {
+        let outstanding = |sequence: &Sequence| self.pages.needed(sequence.tokens.len()) - sequence.pages.len();
+        self.pages.available().saturating_sub(self.running.iter().map(outstanding).sum())
     }
 
     /// Gets a request the pages for its next tokens; the youngest go back to waiting until there are enough. False if
@@ -158,11 +144,13 @@ impl Schedule {
                 return false;
             };
             self.pages.release(&mut youngest.pages);
-            youngest.restart();
-            self.waiting.push_front(youngest);
+            self.waiting.put_back(youngest);
             if index == self.running.len() {
                 return false;
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use crate::answer::Answer;
 use crate::grammar::Grammar;
+use crate::kv::{Known, Pages};
 use crate::request::{Completion, Failure, FinishReason, Finished, TokenLogprob, TopLogprob, Usage};
 use crate::sample::{self, Permit, Sampler};
 use crate::tokenizer::Tokenizer;
@@ -15,6 +16,12 @@ pub(crate) struct Sequence {
     /// Tokens whose cache entries are written.
     pub(crate) computed: usize,
     pub(crate) pages: Vec<u32>,
+    /// How far it was remembered when it last waited.
+    pub(crate) known: Known,
+    /// Tokens of the prompt that were found in the cache when it first ran; none before that.
+    pub(crate) cached: Option<usize>,
+    /// Later requests that were let in before it.
+    pub(crate) overtaken: u32,
     pub(crate) limits: Limits,
     pub(crate) sampler: Sampler,
     pub(crate) answer: Answer,
@@ -52,9 +59,27 @@ impl Sequence {
         self.tokens.len() - self.computed
     }
 
-    /// Forgets the cache; the tokens stay and are computed again.
-    pub(crate) fn restart(&mut self) {
-        self.computed = 0;
+    /// Tokens that the answer may have at most.
+    pub(crate) fn answer_max(&self) -> usize {
+        self.limits.tokens_max - self.prompt_tokens
+    }
+
+    /// Begins, or begins again, after what is remembered of its tokens.
+    pub(crate) fn start(&mut self, pages: &mut Pages) {
+        self.computed = pages.find(&mut self.pages, &self.tokens);
+        self.cached.get_or_insert(self.computed);
+    }
+
+    /// Whether the page that a waiting request lacks next is one that this one is computing.
+    pub(crate) fn computes_next_page_of(&self, other: &Sequence, page_tokens: usize) -> bool {
+        let page = other.known.pages;
+        let places = page * page_tokens..(page + 1) * page_tokens;
+        // With the page before it in common, everything before is in common.
+        let together = page == 0 || self.pages.get(page - 1).copied() == other.known.last;
+        self.computed < places.end
+            && places.end < other.tokens.len()
+            && together
+            && self.tokens.get(places.clone()) == other.tokens.get(places)
     }
 
     /// Draws the next token. Some if the request has ended with it.
@@ -101,7 +126,12 @@ impl Sequence {
         let answer = std::mem::replace(&mut self.answer, Answer::plain(Vec::new()));
         let (text, reasoning, reasoning_tokens) = answer.finish(matches!(end, End::StopString));
         let token_ids = self.tokens.split_off(self.prompt_tokens);
-        let usage = Usage { prompt: self.prompt_tokens as u32, cached: 0, completion: token_ids.len() as u32, reasoning: reasoning_tokens };
+        let usage = Usage {
+            prompt: self.prompt_tokens as u32,
+            cached: self.cached.unwrap_or(0) as u32,
+            completion: token_ids.len() as u32,
+            reasoning: reasoning_tokens,
+        };
         let completion = Completion {
             text,
             reasoning,

@@ -8,8 +8,11 @@ const TOKENS: u32 = 40;
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::Int8];
 
 fn subject() -> Request {
-    let prompt = (0..37).map(|index| (index * 29 + 5) % 256).collect();
-    Request { logprobs: Some(20), ..random(4711, prompt, TOKENS) }
+    Request { logprobs: Some(20), ..random(4711, subject_prompt(), TOKENS) }
+}
+
+fn subject_prompt() -> Vec<u32> {
+    (0..37).map(|index| (index * 29 + 5) % 256).collect()
 }
 
 fn alone(options: &Options) -> Completion {
@@ -59,10 +62,43 @@ fn whatever_the_chunks_the_pages_and_the_threads() {
 }
 
 #[test]
-fn preempted_and_undisturbed() {
+fn with_the_prefix_from_the_cache_and_without() {
     for dtype in DTYPES {
+        let without = alone(&Options { dtype, prefix_cache: false, ..options() });
+        assert_eq!(without.usage.cached, 0);
+        for (page_tokens, step_tokens_max) in [(1, 64), (4, 7), (8, 64), (16, 5)] {
+            let mut engine = engine(&Options { dtype, page_tokens, step_tokens_max, slots_max: 4, ..options() });
+            // Another request leaves the first half of the prompt in the cache, and the subject itself the rest.
+            let branch = subject_prompt().into_iter().take(19).chain([1, 2, 3]).collect();
+            run(&mut engine, random(8, branch, 9));
+            for known in [19, 36] {
+                let again = run(&mut engine, subject());
+                let what = format!("{dtype:?}, pages of {page_tokens}, chunks of {step_tokens_max}");
+                assert_eq!(again.usage.cached, known / page_tokens as u32 * page_tokens as u32, "{what}");
+                assert_same(&again, &without, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn after_an_answer_that_its_prompt_continues() {
+    let mut engine = engine(&options());
+    let first = run(&mut engine, subject());
+    let next: Vec<u32> = subject_prompt().into_iter().chain(first.token_ids.iter().copied()).chain([7; 5]).collect();
+    let request = || Request { logprobs: Some(20), ..random(5, next.clone(), TOKENS) };
+    let continued = run(&mut engine, request());
+    // All of the answer but its last token was computed.
+    assert_eq!(continued.usage.cached, (37 + TOKENS - 1) / 8 * 8);
+    let fresh = run(&mut crate::tiny::engine(&Options { prefix_cache: false, ..options() }), request());
+    assert_same(&continued, &fresh, "continued");
+}
+
+#[test]
+fn preempted_and_undisturbed() {
+    for (dtype, prefix_cache) in DTYPES.into_iter().flat_map(|dtype| [(dtype, false), (dtype, true)]) {
         // Room for one and a half of these requests: whoever is younger has to start again, several times over.
-        let mut small = engine(&Options { dtype, cache_tokens: 120, ..options() });
+        let mut small = engine(&Options { dtype, cache_tokens: 120, prefix_cache, ..options() });
         let prompt = |id: u32| (0..20).map(|index| (index * 31 + id) % 256).collect();
         small.add(1, random(1, prompt(1), 60)).unwrap();
         small.add(0, subject()).unwrap();

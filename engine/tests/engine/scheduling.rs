@@ -1,10 +1,10 @@
 //! Requests come, run, give way, are cancelled; all end, and nothing is left over.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-use engine::{Engine, Options};
+use engine::{Engine, Finished, Options, Request};
 
-use crate::tiny::{drain, engine, options, random};
+use crate::tiny::{drain, engine, options, random, run};
 
 /// Numbers from a seed, so that a failing schedule can be run again.
 struct Dice(u64);
@@ -15,13 +15,17 @@ impl Dice {
         (self.0 >> 33) % limit
     }
 
-    fn prompt(&mut self, length_max: u64) -> Vec<u32> {
-        (0..1 + self.below(length_max)).map(|_| self.below(256) as u32).collect()
+    /// Some of one of three beginnings, then something of its own.
+    fn prompt(&mut self) -> Vec<u32> {
+        let family = self.below(3) as u32;
+        let mut prompt: Vec<u32> = (0..self.below(40) as u32).map(|index| (index * 7 + family) % 256).collect();
+        prompt.extend((0..1 + self.below(20)).map(|_| self.below(256) as u32));
+        prompt
     }
 }
 
 fn small() -> Options {
-    Options { cache_tokens: 120, page_tokens: 4, slots_max: 9, step_tokens_max: 10, ..options() }
+    Options { cache_tokens: 120, page_tokens: 4, slots_max: 9, look_ahead: 3, step_tokens_max: 10, ..options() }
 }
 
 /// A request that needs every page succeeds only if none is lost.
@@ -32,33 +36,38 @@ fn assert_whole(engine: &mut Engine) {
 }
 
 #[test]
-fn every_request_of_a_random_schedule_ends_once_and_no_page_is_lost() {
+fn every_request_of_a_random_schedule_ends_once_with_the_answer_that_it_gets_alone() {
+    let mut alone = engine(&Options { prefix_cache: false, slots_max: 1, ..options() });
     for seed in 0..6 {
         let mut dice = Dice(seed);
         let mut engine = engine(&small());
-        let mut live = HashSet::new();
-        let (mut ended, mut cancelled) = (0, 0);
+        let mut live = HashMap::new();
+        let mut check = |finished: Finished, live: &mut HashMap<u64, Request>| {
+            let request = live.remove(&finished.id).unwrap();
+            let ours = finished.outcome.unwrap();
+            assert_eq!(ours.token_ids, run(&mut alone, request).token_ids, "request {} of seed {seed}", finished.id);
+            ours.usage.cached
+        };
+        let (mut cached, mut cancelled) = (0, 0);
         for id in 0..120 {
-            let (prompt, length) = (dice.prompt(60), 1 + dice.below(60) as u32);
-            match engine.add(id, random(id, prompt, length)) {
-                Ok(()) => assert!(live.insert(id)),
+            let request = random(id, dice.prompt(), 1 + dice.below(60) as u32);
+            match engine.add(id, request.clone()) {
+                Ok(()) => assert!(live.insert(id, request).is_none()),
                 Err(refusal) => assert_eq!(refusal.code, "engine_full"),
             }
             for _ in 0..dice.below(8) {
-                for finished in engine.step() {
-                    assert!(finished.outcome.is_ok() && live.remove(&finished.id));
-                    ended += 1;
-                }
+                cached += engine.step().into_iter().map(|finished| check(finished, &mut live)).sum::<u32>();
             }
             let victim = dice.below(id + 1);
             if dice.below(5) == 0 {
-                assert_eq!(engine.cancel(victim), live.remove(&victim));
+                assert_eq!(engine.cancel(victim), live.remove(&victim).is_some());
                 cancelled += 1;
             }
         }
-        let rest = drain(&mut engine);
-        assert_eq!(rest.keys().copied().collect::<HashSet<_>>(), live);
-        assert!(ended > 0 && cancelled > 0);
+        while !engine.is_idle() {
+            cached += engine.step().into_iter().map(|finished| check(finished, &mut live)).sum::<u32>();
+        }
+        assert!(live.is_empty() && cached > 0 && cancelled > 0);
         assert_whole(&mut engine);
     }
 }
@@ -97,23 +106,17 @@ fn a_cancelled_request_never_ends_and_its_id_is_free_again() {
 }
 
 #[test]
-fn room_is_all_slots_when_idle_and_shrinks_with_the_pages_in_use() {
+fn room_is_slots_and_look_ahead_and_what_has_not_started_can_be_taken_back() {
     let mut engine = engine(&small());
-    assert_eq!(engine.room(), 9);
-    for id in 0..9 {
-        assert!(engine.room() > 0);
-        engine.add(id, random(id, vec![1; 10], 3)).unwrap();
-        engine.step();
-        if engine.room() == 0 {
-            break;
-        }
+    assert_eq!(engine.room(), 12);
+    for id in 0..12 {
+        assert_eq!(engine.room(), 12 - id as usize);
+        engine.add(id, random(id, vec![id as u32; 50], 3)).unwrap();
     }
+    assert_eq!(engine.add(12, random(12, vec![1], 3)).unwrap_err().code, "engine_full");
     engine.step();
-    drain(&mut engine);
-    assert!(engine.room() >= 9);
-    engine.add(1, random(1, vec![1; 100], 10)).unwrap();
-    for _ in 0..10 {
-        engine.step();
-    }
-    assert!(engine.room() < 8, "a request that fills the cache leaves room for {}", engine.room());
+    // The prompt of one is more than a step's work, so nobody else has started.
+    assert_eq!(engine.withdraw(), (1..12).collect::<Vec<_>>());
+    assert_eq!(engine.room(), 11);
+    assert_eq!(drain(&mut engine).len(), 1);
 }

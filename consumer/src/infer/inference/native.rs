@@ -49,6 +49,7 @@ struct Bench {
     engine: Engine,
     ends: Ends,
     waiting: VecDeque<Job>,
+    /// What the engine has, started or not.
     running: HashSet<Ticket>,
     /// What runs now runs alone.
     alone: bool,
@@ -91,8 +92,12 @@ impl Bench {
                 }
             }
             Command::Withdraw => {
-                for job in self.waiting.drain(..) {
-                    self.ends.events.blocking_send(Event::Withdrawn(job.ticket))?;
+                let unstarted = self.engine.withdraw();
+                for ticket in &unstarted {
+                    self.running.remove(ticket);
+                }
+                for ticket in unstarted.into_iter().chain(self.waiting.drain(..).map(|job| job.ticket)) {
+                    self.ends.events.blocking_send(Event::Withdrawn(ticket))?;
                 }
             }
             Command::Clear => {
