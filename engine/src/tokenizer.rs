@@ -2,6 +2,7 @@
 
 use std::panic;
 
+use serde::de::IgnoredAny;
 use tokenizers::decoders::DecoderWrapper;
 use tokenizers::tokenizer::Tokenizer as Vocabulary;
 
@@ -81,6 +82,7 @@ impl Tokenizer {
 
 /// The tokenizers crate panics on some malformed files where it should refuse them.
 fn parse(bytes: &[u8]) -> Result<Vocabulary, String> {
+    serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| error.to_string())?;
     match panic::catch_unwind(|| Vocabulary::from_bytes(bytes)) {
         Ok(parsed) => parsed.map_err(|error| error.to_string()),
         Err(_) => Err("the parser panicked".to_owned()),
