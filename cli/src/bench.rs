@@ -20,7 +20,7 @@ pub enum Command {
     #[command(after_help = "Examples:
   millrace bench engine
   millrace bench engine /models/moonlight --dtype bf16 --batch 1,64
-  millrace bench engine --shape moonlight --layers 4 --batch 1,8,64,256 --prompt 512 --json")]
+  millrace bench engine --shape v2-lite --layers 4 --batch 1,8,64,256 --prompt 512 --json")]
     Engine(Args),
 }
 

@@ -10,7 +10,7 @@ use crate::error::LoadError;
 use crate::options::ModelSource;
 
 /// The names that [`shape`] knows.
-pub const SHAPES: [&str; 3] = ["peer-moe", "moonlight", "v3-slice"];
+pub const SHAPES: [&str; 8] = ["peer-moe", "llama-150m", "v2-lite", "moonlight", "v3-slice", "qwen3-30b", "olmoe", "mixtral"];
 
 /// A model of a named shape with random weights and a vocabulary of bytes; `layers` cuts it to so many. None for another name.
 pub fn shape(name: &str, layers: Option<usize>) -> Option<ModelSource> {
@@ -30,6 +30,19 @@ fn config(name: &str) -> Option<Value> {
             "num_hidden_layers": 12, "num_attention_heads": 8, "n_shared_experts": 1, "n_routed_experts": 32,
             "num_experts_per_tok": 4, "n_group": 4, "topk_group": 2, "first_k_dense_replace": 1, "q_lora_rank": 512,
         })),
+        "llama-150m" => json!({
+            "model_type": "llama", "vocab_size": 32_000, "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
+            "num_attention_heads": 12, "num_key_value_heads": 12, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": false,
+        }),
+        "v2-lite" => json!({
+            "model_type": "deepseek_v2", "vocab_size": 102_400, "hidden_size": 2048, "intermediate_size": 10_944,
+            "moe_intermediate_size": 1408, "num_hidden_layers": 27, "num_attention_heads": 16, "n_shared_experts": 2,
+            "n_routed_experts": 64, "num_experts_per_tok": 6, "n_group": 1, "topk_group": 1, "topk_method": "greedy",
+            "scoring_func": "softmax", "routed_scaling_factor": 1.0, "norm_topk_prob": false, "first_k_dense_replace": 1,
+            "q_lora_rank": null, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+            "max_position_embeddings": 4096,
+        }),
         "moonlight" => deepseek_v3(json!({
             "vocab_size": 163_840, "hidden_size": 2048, "intermediate_size": 11_264, "moe_intermediate_size": 1408,
             "num_hidden_layers": 27, "num_attention_heads": 16, "n_shared_experts": 2, "n_routed_experts": 64,
@@ -41,6 +54,22 @@ fn config(name: &str) -> Option<Value> {
             "num_hidden_layers": 4, "num_attention_heads": 128, "n_shared_experts": 1, "n_routed_experts": 256,
             "num_experts_per_tok": 8, "n_group": 8, "topk_group": 4, "first_k_dense_replace": 3, "q_lora_rank": 1536,
         })),
+        "qwen3-30b" => json!({
+            "model_type": "qwen3_moe", "vocab_size": 151_936, "hidden_size": 2048, "intermediate_size": 6144,
+            "moe_intermediate_size": 768, "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128,
+            "num_experts": 128, "num_experts_per_tok": 8, "norm_topk_prob": true, "rope_theta": 1e6, "rms_norm_eps": 1e-6,
+            "max_position_embeddings": 4096, "tie_word_embeddings": false,
+        }),
+        "olmoe" => json!({
+            "model_type": "olmoe", "vocab_size": 50_304, "hidden_size": 2048, "intermediate_size": 1024, "num_hidden_layers": 16,
+            "num_attention_heads": 16, "num_key_value_heads": 16, "num_experts": 64, "num_experts_per_tok": 8, "norm_topk_prob": false,
+            "rms_norm_eps": 1e-5, "max_position_embeddings": 4096, "tie_word_embeddings": false,
+        }),
+        "mixtral" => json!({
+            "model_type": "mixtral", "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 14_336, "num_hidden_layers": 32,
+            "num_attention_heads": 32, "num_key_value_heads": 8, "num_local_experts": 8, "num_experts_per_tok": 2, "rope_theta": 1e6,
+            "rms_norm_eps": 1e-5, "max_position_embeddings": 4096, "tie_word_embeddings": false,
+        }),
         _ => return None,
     };
     Some(config)
