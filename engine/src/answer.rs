@@ -40,6 +40,7 @@ pub(crate) struct Answer {
     reasoning: String,
     text: String,
     reasoning_tokens: u32,
+    reasoning_tokens_max: Option<u32>,
 }
 
 impl Answer {
@@ -54,6 +55,7 @@ impl Answer {
             reasoning: String::new(),
             text: String::new(),
             reasoning_tokens: 0,
+            reasoning_tokens_max: None,
         }
     }
 
@@ -71,6 +73,18 @@ impl Answer {
     /// The next token belongs to reasoning.
     pub(crate) fn is_reasoning(&self) -> bool {
         self.section == Section::Reasoning
+    }
+
+    /// Closes the reasoning after so many tokens; false if no token does that.
+    pub(crate) fn limit_reasoning(&mut self, tokens_max: u32) -> bool {
+        self.reasoning_tokens_max = Some(tokens_max);
+        self.think.close.is_some()
+    }
+
+    /// The closing token, if the reasoning has used up its tokens.
+    pub(crate) fn must_close(&self) -> Option<u32> {
+        let used_up = self.is_reasoning() && self.reasoning_tokens_max.is_some_and(|max| self.reasoning_tokens >= max);
+        self.think.close.filter(|_| used_up)
     }
 
     /// The caller asked for no reasoning.

@@ -12,9 +12,9 @@ use crate::kv::{Known, Pages};
 use crate::model::{Forward, Model};
 use crate::options::{ModelSource, Options};
 use crate::request::{Finished, Refusal, Request};
-use crate::sample::Sampler;
+use crate::sample::{Logprobs, Sampler, Scratch};
 use crate::schedule::Schedule;
-use crate::sequence::{Limits, Logprobs, Sequence};
+use crate::sequence::{Limits, Sequence};
 use crate::text::Text;
 use crate::weights::Weights;
 
@@ -28,6 +28,7 @@ pub struct Engine {
     model: Box<dyn Forward>,
     schedule: Schedule,
     batch: Batch,
+    scratch: Scratch,
 }
 
 /// What was loaded and where it runs.
@@ -58,7 +59,7 @@ impl Engine {
         }
         let logits = self.model.forward(&self.batch);
         let mut rows = logits.chunks_exact(self.description.vocab_size);
-        self.schedule.commit(&self.batch, |sequence| sequence.advance(rows.next()?, &self.text.tokenizer))
+        self.schedule.commit(&self.batch, |sequence| sequence.advance(rows.next()?, &self.text.tokenizer, &mut self.scratch))
     }
 
     /// Takes a request in; `id` is the caller's and comes back in [`Finished`].
@@ -134,24 +135,31 @@ impl Engine {
             model: Box::new(model),
             schedule: Schedule::new(pages, options),
             batch: Batch::default(),
+            scratch: Scratch::default(),
         })
     }
 
     /// Checks a request and gives it the form in which it runs.
     fn prepare(&mut self, id: u64, request: Request) -> Result<Sequence, Refusal> {
         let sampler = Sampler::new(&request.sampling, &self.generation, id)?;
+        if let Some((id, _)) = request.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= self.description.vocab_size) {
+            return Err(Refusal::invalid("logit_bias", format!("token id {id} is not in the vocabulary")));
+        }
         if request.stop.iter().any(String::is_empty) {
             return Err(Refusal::invalid("stop", "a stop string is empty".to_owned()));
         }
         let grammar = self.grammar(&request)?;
-        let (tokens, answer) = self.text.prepare(request.prompt, &request.template_arguments, request.stop)?;
+        let (tokens, mut answer) = self.text.prepare(request.prompt, &request.template_arguments, request.stop)?;
         let eos: &[u32] = if request.ignore_eos { &[] } else { &self.generation.eos_token_ids };
         let limits = Limits {
             tokens_max: self.tokens_max(&tokens, request.max_tokens)?,
             tokens_min: request.min_tokens as usize,
             stop_ids: [eos, &request.stop_token_ids].concat(),
         };
-        let logprobs = request.logprobs.map(|top| Logprobs { top: usize::from(top), seen: Vec::new() });
+        if request.reasoning_tokens_max.is_some_and(|max| !answer.limit_reasoning(max)) {
+            return Err(Refusal::invalid("thinking_token_budget", "there is no reasoning here that a token could close".to_owned()));
+        }
+        let logprobs = request.logprobs.map(|top| Logprobs::new(usize::from(top), limits.tokens_max - tokens.len()));
         Ok(Sequence {
             id,
             prompt_tokens: tokens.len(),

@@ -16,6 +16,8 @@ pub struct Request {
     pub stop: Vec<String>,
     pub stop_token_ids: Vec<u32>,
     pub ignore_eos: bool,
+    /// Reasoning is closed after this many tokens.
+    pub reasoning_tokens_max: Option<u32>,
     /// Report the log probability of each token and of this many alternatives.
     pub logprobs: Option<u8>,
     /// What the text after any reasoning must look like. Only this format and the length then end the answer.
@@ -35,6 +37,7 @@ impl Request {
             stop: Vec::new(),
             stop_token_ids: Vec::new(),
             ignore_eos: false,
+            reasoning_tokens_max: None,
             logprobs: None,
             format: None,
             template_arguments: Map::new(),
@@ -87,6 +90,14 @@ pub struct Sampling {
     /// 0 keeps all tokens.
     pub top_k: Option<u32>,
     pub min_p: Option<f32>,
+    /// Divides the odds of what prompt and answer hold already; 1 changes nothing.
+    pub repetition_penalty: Option<f32>,
+    /// Taken off a logit for each time its token stands in the answer.
+    pub frequency_penalty: Option<f32>,
+    /// Taken off a logit whose token stands in the answer.
+    pub presence_penalty: Option<f32>,
+    /// Added to the logits of these tokens.
+    pub logit_bias: Vec<(u32, f32)>,
     /// The same seed and request give the same tokens; None takes the request's id.
     pub seed: Option<u64>,
 }

@@ -3,8 +3,8 @@
 use crate::answer::Answer;
 use crate::grammar::Grammar;
 use crate::kv::{Known, Pages};
-use crate::request::{Completion, Failure, FinishReason, Finished, TokenLogprob, TopLogprob, Usage};
-use crate::sample::{self, Permit, Sampler};
+use crate::request::{Completion, Failure, FinishReason, Finished, Usage};
+use crate::sample::{Logprobs, Permit, Place, Sampler, Scratch};
 use crate::tokenizer::Tokenizer;
 
 /// One running or waiting request. Always `computed < tokens.len()`: there is something to compute.
@@ -38,12 +38,6 @@ pub(crate) struct Limits {
     pub(crate) tokens_min: usize,
     /// Tokens that end it.
     pub(crate) stop_ids: Vec<u32>,
-}
-
-/// Log probabilities asked for, and those seen.
-pub(crate) struct Logprobs {
-    pub(crate) top: usize,
-    pub(crate) seen: Vec<TokenLogprob>,
 }
 
 /// What became of a sequence with its latest token.
@@ -83,7 +77,7 @@ impl Sequence {
     }
 
     /// Draws the next token. Some if the request has ended with it.
-    pub(crate) fn advance(&mut self, logits: &[f32], tokenizer: &Tokenizer) -> Option<Finished> {
+    pub(crate) fn advance(&mut self, logits: &[f32], tokenizer: &Tokenizer, scratch: &mut Scratch) -> Option<Finished> {
         let too_early = self.tokens.len() - self.prompt_tokens < self.limits.tokens_min;
         let reasoning = self.answer.is_reasoning();
         let permit = match &mut self.grammar {
@@ -96,21 +90,22 @@ impl Sequence {
             None if too_early => Permit::all_but(&self.limits.stop_ids),
             None => Permit::all_but(&[]),
         };
-        let Some(token) = self.sampler.draw(logits, &permit, self.tokens.len()) else {
+        let place = Place { tokens: &self.tokens, prompt_tokens: self.prompt_tokens };
+        let Some(token) = self.answer.must_close().or_else(|| self.sampler.draw(logits, place, &permit, scratch)) else {
             return Some(self.fail("the model computed a value that is not a number"));
         };
         if let Some(logprobs) = &mut self.logprobs {
-            logprobs.record(logits, token, tokenizer);
+            logprobs.record(logits, token);
         }
         self.tokens.push(token);
         if let Some(end) = self.ended_by(token, tokenizer) {
-            return Some(self.finish(end));
+            return Some(self.finish(end, tokenizer));
         }
         let written = !reasoning && !self.answer.is_reasoning();
         match self.grammar.as_mut().filter(|_| written).map(|grammar| grammar.take(token)) {
-            Some(Ok(true)) => Some(self.finish(End::Stop)),
+            Some(Ok(true)) => Some(self.finish(End::Stop, tokenizer)),
             Some(Err(reason)) => Some(self.fail(&reason)),
-            Some(Ok(false)) | None => (self.tokens.len() >= self.limits.tokens_max).then(|| self.finish(End::Length)),
+            Some(Ok(false)) | None => (self.tokens.len() >= self.limits.tokens_max).then(|| self.finish(End::Length, tokenizer)),
         }
     }
 
@@ -122,7 +117,7 @@ impl Sequence {
         (stopped && self.tokens.len() - self.prompt_tokens >= self.limits.tokens_min).then_some(End::StopString)
     }
 
-    fn finish(&mut self, end: End) -> Finished {
+    fn finish(&mut self, end: End, tokenizer: &Tokenizer) -> Finished {
         let answer = std::mem::replace(&mut self.answer, Answer::plain(Vec::new()));
         let (text, reasoning, reasoning_tokens) = answer.finish(matches!(end, End::StopString));
         let token_ids = self.tokens.split_off(self.prompt_tokens);
@@ -142,23 +137,12 @@ impl Sequence {
                 End::Length => FinishReason::Length,
             },
             usage,
-            logprobs: self.logprobs.take().map(|logprobs| logprobs.seen),
+            logprobs: self.logprobs.take().map(|logprobs| logprobs.finish(tokenizer)),
         };
         Finished { id: self.id, outcome: Ok(completion) }
     }
 
     fn fail(&self, message: &str) -> Finished {
         Finished { id: self.id, outcome: Err(Failure { code: "model_error", message: message.to_owned() }) }
-    }
-}
-
-impl Logprobs {
-    fn record(&mut self, logits: &[f32], token: u32, tokenizer: &Tokenizer) {
-        let (logprob, top) = sample::logprobs(logits, token, self.top);
-        let bytes = |id| tokenizer.bytes(id).to_vec();
-        let text = |id| String::from_utf8_lossy(tokenizer.bytes(id)).into_owned();
-        let top = top.into_iter().map(|(id, logprob)| TopLogprob { token: text(id), id, bytes: bytes(id), logprob });
-        let top = top.collect();
-        self.seen.push(TokenLogprob { token: text(token), id: token, bytes: bytes(token), logprob, top });
     }
 }

@@ -70,6 +70,11 @@ pub struct Generation {
     pub top_p: Option<f32>,
     pub top_k: Option<u32>,
     pub min_p: Option<f32>,
+    pub repetition_penalty: Option<f32>,
+    pub frequency_penalty: Option<f32>,
+    pub presence_penalty: Option<f32>,
+    /// Token ids with what is added to their logits.
+    pub logit_bias: Vec<(u32, f32)>,
     pub seed: Option<u64>,
     pub stop: Vec<String>,
     pub stop_token_ids: Vec<u32>,
@@ -81,12 +86,15 @@ pub struct Generation {
     pub format: Option<Format>,
     /// Whether the model should think first; `None` is the template's default.
     pub thinking: Option<bool>,
+    /// Tokens after which the reasoning is closed.
+    pub thinking_tokens_max: Option<u32>,
 }
 
 const MODEL_BYTES_MAX: usize = 256;
 const STOPS_MAX: usize = 16;
 const STOP_BYTES_MAX: usize = 256;
 const TOP_LOGPROBS_MAX: i64 = 20;
+const LOGIT_BIAS_MAX: usize = 1024;
 const PROMPT_TOKENS_MAX: usize = 1 << 20;
 
 /// Parameters that cannot change the answer here: accepted and without effect.
@@ -105,16 +113,12 @@ const WITHOUT_EFFECT: [&str; 11] = [
 ];
 
 /// Parameters that would change the answer and are not implemented, with the value at which they change nothing.
-const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 21] = [
+const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 17] = [
     ("stream", Some(Neutral::False)),
     ("n", Some(Neutral::Number(1.0))),
     ("best_of", Some(Neutral::Number(1.0))),
     ("echo", Some(Neutral::False)),
     ("suffix", None),
-    ("frequency_penalty", Some(Neutral::Number(0.0))),
-    ("presence_penalty", Some(Neutral::Number(0.0))),
-    ("repetition_penalty", Some(Neutral::Number(1.0))),
-    ("logit_bias", Some(Neutral::Empty)),
     ("tools", Some(Neutral::Empty)),
     ("tool_choice", Some(Neutral::Text("none"))),
     ("functions", Some(Neutral::Empty)),
@@ -259,11 +263,16 @@ fn prompt_shape() -> ApiError {
 
 fn generation(endpoint: Endpoint, fields: &mut Fields) -> Result<Generation, ApiError> {
     let old_limit = fields.count("max_tokens", 1)?;
+    let (thinking, thinking_tokens_max) = thinking(fields)?;
     Ok(Generation {
         max_tokens: fields.count("max_completion_tokens", 1)?.or(old_limit),
         min_tokens: fields.count("min_tokens", 0)?.unwrap_or(0),
         temperature: fields.number("temperature", 0.0, 2.0)?,
         top_p: fields.number("top_p", 0.0, 1.0)?,
+        repetition_penalty: fields.number("repetition_penalty", 0.01, 100.0)?,
+        frequency_penalty: fields.number("frequency_penalty", -2.0, 2.0)?,
+        presence_penalty: fields.number("presence_penalty", -2.0, 2.0)?,
+        logit_bias: logit_bias(fields)?,
         // vLLM writes "no limit" as -1 or 0.
         top_k: fields.integer("top_k", -1, i64::from(u32::MAX))?.filter(|&k| k > 0).map(|k| k as u32),
         min_p: fields.number("min_p", 0.0, 1.0)?,
@@ -274,7 +283,8 @@ fn generation(endpoint: Endpoint, fields: &mut Fields) -> Result<Generation, Api
         logprobs: logprobs(endpoint, fields)?,
         return_token_ids: fields.boolean("return_token_ids")?.unwrap_or(false),
         format: format::format(fields)?,
-        thinking: thinking(fields)?,
+        thinking,
+        thinking_tokens_max,
     })
 }
 
@@ -293,6 +303,23 @@ fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
     if fits { Ok(stops) } else { Err(fields.wrong("stop", &rule)) }
 }
 
+/// `{"token id": bias}`, in the order of the ids.
+fn logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, ApiError> {
+    let Some(value) = fields.take("logit_bias") else { return Ok(Vec::new()) };
+    let entry = |(id, bias): (&String, &Value)| {
+        let bias = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias))?;
+        Some((id.parse().ok()?, bias as f32))
+    };
+    let biases = value.as_object().and_then(|map| map.iter().map(entry).collect::<Option<Vec<(u32, f32)>>>());
+    match biases.filter(|biases| biases.len() <= LOGIT_BIAS_MAX) {
+        Some(mut biases) => {
+            biases.sort_unstable_by_key(|(id, _)| *id);
+            Ok(biases)
+        }
+        None => Err(fields.wrong("logit_bias", &format!("must map at most {LOGIT_BIAS_MAX} token ids to numbers from -100 to 100"))),
+    }
+}
+
 fn logprobs(endpoint: Endpoint, fields: &mut Fields) -> Result<Option<u8>, ApiError> {
     match endpoint {
         Endpoint::ChatCompletions => {
@@ -308,9 +335,10 @@ fn logprobs(endpoint: Endpoint, fields: &mut Fields) -> Result<Option<u8>, ApiEr
     }
 }
 
-/// Three spellings of the same wish: vLLM's template arguments, DeepSeek's `thinking`, OpenAI's `reasoning_effort`.
-fn thinking(fields: &mut Fields) -> Result<Option<bool>, ApiError> {
+/// Three spellings of the same wish: vLLM's template arguments, DeepSeek's `thinking`, OpenAI's `reasoning_effort`; and two of a budget.
+fn thinking(fields: &mut Fields) -> Result<(Option<bool>, Option<u32>), ApiError> {
     let mut wish = None;
+    let mut tokens_max = fields.count("thinking_token_budget", 0)?;
     if let Some(arguments) = fields.take("chat_template_kwargs") {
         let mut arguments = Fields::of(arguments, "chat_template_kwargs")?;
         for name in ["enable_thinking", "thinking"] {
@@ -322,18 +350,20 @@ fn thinking(fields: &mut Fields) -> Result<Option<bool>, ApiError> {
     }
     if let Some(thinking) = fields.take("thinking") {
         let mut thinking = Fields::of(thinking, "thinking")?;
+        tokens_max = thinking.count("budget_tokens", 0)?.or(tokens_max);
         wish = match thinking.required_string("type")?.as_str() {
             "enabled" => Some(true),
             "disabled" => Some(false),
             _ => return Err(thinking.wrong("type", "must be `enabled` or `disabled`")),
         };
     }
-    match fields.string("reasoning_effort")?.as_deref() {
-        None => Ok(wish),
-        Some("none") => Ok(wish.or(Some(false))),
-        Some("minimal" | "low" | "medium" | "high" | "xhigh" | "max") => Ok(wish.or(Some(true))),
-        Some(_) => Err(fields.wrong("reasoning_effort", "must be one of none, minimal, low, medium, high, xhigh, max")),
-    }
+    let by_effort = match fields.string("reasoning_effort")?.as_deref() {
+        None => None,
+        Some("none") => Some(false),
+        Some("minimal" | "low" | "medium" | "high" | "xhigh" | "max") => Some(true),
+        Some(_) => return Err(fields.wrong("reasoning_effort", "must be one of none, minimal, low, medium, high, xhigh, max")),
+    };
+    Ok((wish.or(by_effort), tokens_max))
 }
 
 #[cfg(test)]

@@ -32,6 +32,15 @@ fn an_answer_starts_in_reasoning_only_if_the_prompt_opens_it() {
 }
 
 #[test]
+fn reasoning_is_closed_after_its_tokens() {
+    let mut engine = engine(&options());
+    let bounded = run(&mut engine, Request { reasoning_tokens_max: Some(5), ..greedy(user("the invoice"), 12) });
+    // The closing marker is one of the tokens that the reasoning took.
+    assert_eq!((bounded.usage.reasoning, bounded.usage.completion), (6, 12));
+    assert!(!bounded.text.is_empty());
+}
+
+#[test]
 fn template_arguments_outside_the_list_are_refused() {
     let arguments = Map::from_iter([("chat_template".to_owned(), json!("{{ 1 }}"))]);
     let request = Request { template_arguments: arguments, ..greedy(user("hello"), 8) };
@@ -117,6 +126,9 @@ fn impossible_requests_are_refused_by_the_name_of_the_field() {
         ("temperature", sampling(Sampling { temperature: Some(f32::NAN), ..Sampling::default() })),
         ("top_p", sampling(Sampling { top_p: Some(-0.1), ..Sampling::default() })),
         ("min_p", sampling(Sampling { min_p: Some(2.0), ..Sampling::default() })),
+        ("repetition_penalty", sampling(Sampling { repetition_penalty: Some(0.0), ..Sampling::default() })),
+        ("logit_bias", sampling(Sampling { logit_bias: vec![(288, 1.0)], ..Sampling::default() })),
+        ("thinking_token_budget", Request { reasoning_tokens_max: Some(4), ..random(0, vec![1], 5) }),
         ("stop", Request { stop: vec![String::new()], ..random(0, vec![1], 5) }),
         ("prompt", random(0, vec![288], 5)),
         ("prompt", random(0, vec![], 5)),

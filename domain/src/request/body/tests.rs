@@ -60,6 +60,10 @@ fn errors_name_the_field() {
         (r#""chat_template":"{{x}}""#, "unsupported_parameter", "chat_template"),
         (r#""chat_template_kwargs":{"chat_template":"x"}"#, "unsupported_parameter", "chat_template_kwargs.chat_template"),
         (r#""top_logprobs":3"#, "invalid_value", "top_logprobs"),
+        (r#""frequency_penalty":2.5"#, "invalid_value", "frequency_penalty"),
+        (r#""logit_bias":{"a":1}"#, "invalid_value", "logit_bias"),
+        (r#""logit_bias":{"1":101}"#, "invalid_value", "logit_bias"),
+        (r#""thinking":{"type":"enabled","budget_tokens":-1}"#, "invalid_value", "thinking.budget_tokens"),
         (r#""response_format":{"type":"xml"}"#, "invalid_value", "response_format.type"),
         (
             r#""response_format":{"type":"json_schema","json_schema":{}}"#,

@@ -23,11 +23,16 @@ pub(super) fn request(request: Request) -> engine::Request {
             top_p: wish.top_p,
             top_k: wish.top_k,
             min_p: wish.min_p,
+            repetition_penalty: wish.repetition_penalty,
+            frequency_penalty: wish.frequency_penalty,
+            presence_penalty: wish.presence_penalty,
+            logit_bias: wish.logit_bias,
             seed: wish.seed,
         },
         stop: wish.stop,
         stop_token_ids: wish.stop_token_ids,
         ignore_eos: wish.ignore_eos,
+        reasoning_tokens_max: wish.thinking_tokens_max,
         logprobs: wish.logprobs,
         format: wish.format.map(format),
         template_arguments: wish.thinking.map(thinking).unwrap_or_default(),
@@ -111,13 +116,17 @@ mod tests {
     fn every_wish_reaches_the_engine() {
         let body = br#"{"model":"m","messages":[{"role":"developer","content":"be short"},{"role":"user","content":"hi"}],
             "max_completion_tokens":7,"min_tokens":2,"temperature":0.5,"top_p":0.9,"top_k":3,"min_p":0.1,"seed":11,"stop":"x",
-            "stop_token_ids":[4],"ignore_eos":true,"logprobs":true,"top_logprobs":2,"reasoning_effort":"none"}"#;
+            "stop_token_ids":[4],"ignore_eos":true,"repetition_penalty":1.5,"frequency_penalty":0.5,"presence_penalty":-0.5,
+            "logit_bias":{"7":-100},"thinking_token_budget":50,"response_format":{"type":"json_object"},"logprobs":true,"top_logprobs":2,"reasoning_effort":"none"}"#;
         let engine = request(Request::parse(Endpoint::ChatCompletions, body).unwrap());
         let engine::Prompt::Chat(messages) = engine.prompt else { panic!("not a chat") };
         assert_eq!(messages.iter().map(|message| message.role.as_str()).collect::<Vec<_>>(), ["system", "user"]);
         assert_eq!((engine.max_tokens, engine.min_tokens, engine.ignore_eos, engine.logprobs), (Some(7), 2, true, Some(2)));
         assert_eq!((engine.sampling.temperature, engine.sampling.top_p, engine.sampling.top_k), (Some(0.5), Some(0.9), Some(3)));
         assert_eq!((engine.sampling.min_p, engine.sampling.seed), (Some(0.1), Some(11)));
+        assert_eq!((engine.sampling.repetition_penalty, engine.sampling.frequency_penalty), (Some(1.5), Some(0.5)));
+        assert_eq!((engine.sampling.presence_penalty, engine.sampling.logit_bias), (Some(-0.5), vec![(7, -100.0)]));
+        assert_eq!((engine.reasoning_tokens_max, engine.format), (Some(50), Some(engine::Format::JsonObject)));
         assert_eq!((engine.stop, engine.stop_token_ids), (vec!["x".to_owned()], vec![4]));
         assert_eq!(engine.template_arguments["enable_thinking"], false);
     }
