@@ -15,6 +15,8 @@ pub struct Answer {
     pub text: String,
     /// The think section, if the model wrote one.
     pub reasoning: Option<String>,
+    /// Functions that the caller is asked to run.
+    pub tool_calls: Vec<ToolCall>,
     pub finish: Finish,
     pub usage: Usage,
     pub prompt_token_ids: Vec<u32>,
@@ -23,12 +25,20 @@ pub struct Answer {
     pub logprobs: Option<Vec<TokenLogprob>>,
 }
 
+/// A function to run, with its arguments as JSON text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCall {
+    pub name: String,
+    pub arguments: String,
+}
+
 /// Why generation ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Finish {
     #[default]
     Stop,
     Length,
+    ToolCalls,
 }
 
 /// A chosen token, its log probability (natural), and the likeliest alternatives.
@@ -53,7 +63,7 @@ impl Outcome {
     /// A 200 with the answer as the endpoint's object. `created` is in Unix seconds.
     pub fn answered(id: RequestId, endpoint: Endpoint, model: &str, created: i64, return_token_ids: bool, answer: &Answer) -> Self {
         let body = match endpoint {
-            Endpoint::ChatCompletions => chat_choice(answer),
+            Endpoint::ChatCompletions => chat_choice(id, answer),
             Endpoint::Completions => text_choice(answer),
         };
         let mut choice = body;
@@ -105,12 +115,23 @@ impl Finish {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
         }
     }
 }
 
-fn chat_choice(answer: &Answer) -> Value {
+fn chat_choice(id: RequestId, answer: &Answer) -> Value {
     let mut message = json!({ "role": "assistant", "content": answer.text, "refusal": null });
+    if !answer.tool_calls.is_empty() {
+        let call = |(index, call): (usize, &ToolCall)| {
+            let function = json!({ "name": call.name, "arguments": call.arguments });
+            json!({ "id": id.prefixed(&format!("call_{index}_")), "type": "function", "function": function })
+        };
+        message["tool_calls"] = answer.tool_calls.iter().enumerate().map(call).collect();
+        if answer.text.is_empty() {
+            message["content"] = Value::Null;
+        }
+    }
     if let Some(reasoning) = &answer.reasoning {
         message["reasoning_content"] = json!(reasoning);
     }
@@ -177,6 +198,18 @@ mod tests {
         assert_eq!(body["choices"][0]["token_ids"], json!([9]));
         assert_eq!(body["prompt_token_ids"], json!([1, 2]));
         assert_eq!(body["usage"]["total_tokens"], 3);
+    }
+
+    #[test]
+    fn calls_of_tools_stand_in_the_message_with_ids_of_their_own() {
+        let call = |name: &str| ToolCall { name: name.into(), arguments: "{\"a\":1}".into() };
+        let answer = Answer { finish: Finish::ToolCalls, tool_calls: vec![call("f"), call("g")], ..Answer::default() };
+        let outcome = Outcome::answered(RequestId::new(), Endpoint::ChatCompletions, "m", 7, false, &answer);
+        let choice = serde_json::from_str::<Value>(&outcome.body).unwrap()["choices"][0].take();
+        assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("tool_calls"), &Value::Null));
+        let calls = choice["message"]["tool_calls"].as_array().unwrap();
+        assert_eq!(calls[0]["function"], json!({ "name": "f", "arguments": "{\"a\":1}" }));
+        assert_ne!(calls[0]["id"], calls[1]["id"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod body;
 
-pub use body::{Format, Generation, Message, Prompt, Request, Role};
+pub use body::{Format, Generation, Message, Prompt, Request, Role, ToolChoice, Tools};
 
 use serde::{Deserialize, Serialize};
 

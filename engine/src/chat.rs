@@ -1,5 +1,6 @@
 //! The model's chat template. It comes with the model and never from a request; what it may consume is bounded.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use minijinja::value::Kwargs;
@@ -28,6 +29,7 @@ pub(crate) struct ChatTemplate {
     environment: Environment<'static>,
     bos_token: String,
     eos_token: String,
+    wants_arguments_as_objects: bool,
 }
 
 impl ChatTemplate {
@@ -39,19 +41,22 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("tojson", tojson);
+        let writes_json = ["arguments | tojson", "arguments|tojson"].iter().any(|part| source.contains(part));
+        let wants_arguments_as_objects = writes_json && !source.contains("arguments is string");
         let compiled = environment.add_template_owned(NAME, source);
         compiled.map_err(|error| LoadError::malformed("chat_template", error))?;
-        Ok(ChatTemplate { environment, bos_token, eos_token })
+        Ok(ChatTemplate { environment, bos_token, eos_token, wants_arguments_as_objects })
     }
 
     /// The prompt that these messages make, up to where the assistant speaks.
-    pub(crate) fn render(&self, messages: &[Message], arguments: &Map<String, Value>) -> Result<String, Refusal> {
+    pub(crate) fn render(&self, messages: &[Message], tools: &[Value], arguments: &Map<String, Value>) -> Result<String, Refusal> {
         if let Some(name) = arguments.keys().find(|name| !ARGUMENTS.contains(&name.as_str())) {
             let message = format!("{name:?} is not allowed; allowed are {}", ARGUMENTS.join(", "));
             return Err(Refusal::invalid("chat_template_kwargs", message));
         }
         let values = context! {
-            messages,
+            messages => self.readable(messages),
+            tools => (!tools.is_empty()).then_some(tools),
             add_generation_prompt => true,
             bos_token => self.bos_token,
             eos_token => self.eos_token,
@@ -62,6 +67,24 @@ impl ChatTemplate {
         let rendered = template.and_then(|template| template.render_captured_to(values, &mut output).map(drop));
         let text = rendered.map(|()| String::from_utf8_lossy(&output.0).into_owned());
         text.map_err(|error| Refusal::invalid("messages", format!("the chat template refuses the messages: {error}")))
+    }
+}
+
+impl ChatTemplate {
+    /// Callers give the arguments of earlier calls as JSON text; some templates want them as objects.
+    fn readable<'a>(&self, messages: &'a [Message]) -> Cow<'a, [Message]> {
+        if !self.wants_arguments_as_objects {
+            return Cow::Borrowed(messages);
+        }
+        let mut messages = messages.to_vec();
+        for call in messages.iter_mut().filter_map(|message| message.tool_calls.as_mut()?.as_array_mut()).flatten() {
+            if let Some(arguments) = call.pointer_mut("/function/arguments")
+                && let Some(object) = arguments.as_str().and_then(|text| serde_json::from_str(text).ok())
+            {
+                *arguments = object;
+            }
+        }
+        Cow::Owned(messages)
     }
 }
 

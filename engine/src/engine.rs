@@ -16,6 +16,7 @@ use crate::sample::{Logprobs, Sampler, Scratch};
 use crate::schedule::Schedule;
 use crate::sequence::{Limits, Sequence};
 use crate::text::Text;
+use crate::tools;
 use crate::weights::Weights;
 
 /// A loaded model with its running batch. One thread owns it; no call awaits.
@@ -149,7 +150,9 @@ impl Engine {
             return Err(Refusal::invalid("stop", "a stop string is empty".to_owned()));
         }
         let grammar = self.grammar(&request)?;
-        let (tokens, mut answer) = self.text.prepare(request.prompt, &request.template_arguments, request.stop)?;
+        let has_tools = !request.tools.definitions.is_empty();
+        let (tokens, mut answer) =
+            self.text.prepare(request.prompt, &request.tools.definitions, &request.template_arguments, request.stop)?;
         let eos: &[u32] = if request.ignore_eos { &[] } else { &self.generation.eos_token_ids };
         let limits = Limits {
             tokens_max: self.tokens_max(&tokens, request.max_tokens)?,
@@ -173,13 +176,18 @@ impl Engine {
             sampler,
             answer,
             grammar,
+            has_tools,
             logprobs,
         })
     }
 
     /// The beginning of the format asked for; with one, nothing else may decide where the answer ends.
     fn grammar(&mut self, request: &Request) -> Result<Option<Grammar>, Refusal> {
-        let Some(format) = request.format.clone() else { return Ok(None) };
+        let call = tools::format(&request.tools, &self.text.tokenizer)?;
+        if call.is_some() && request.format.is_some() {
+            return Err(Refusal::invalid("tool_choice", "a tool that must be called leaves no room for another format".to_owned()));
+        }
+        let Some(format) = call.or(request.format.clone()) else { return Ok(None) };
         let other_ends = [
             ("stop", !request.stop.is_empty()),
             ("stop_token_ids", !request.stop_token_ids.is_empty()),

@@ -145,6 +145,7 @@ fn source(format: &Format) -> Result<TopLevelGrammar, Refusal> {
         Format::JsonObject => json_grammar(json!({ "type": "object" })),
         Format::JsonSchema(schema) => json_grammar(schema.clone()),
         Format::Regex(expression) => TopLevelGrammar::from_regex(expression),
+        Format::Grammar(lark) => TopLevelGrammar::from_lark(lark.clone()),
         Format::Choice(choices) if choices.is_empty() => return Err(refused("the list of choices is empty".to_owned())),
         Format::Choice(choices) => {
             let quoted: Vec<String> = choices.iter().map(|choice| Value::from(choice.as_str()).to_string()).collect();
@@ -156,9 +157,14 @@ fn source(format: &Format) -> Result<TopLevelGrammar, Refusal> {
 /// The schema with our options in the place where the library looks for them, so that a request cannot bring its own.
 fn json_grammar(mut schema: Value) -> TopLevelGrammar {
     if schema.is_object() {
-        JsonCompileOptions { whitespace_pattern: Some(JSON_SPACE.to_owned()), ..JsonCompileOptions::default() }.apply_to(&mut schema);
+        json_options().apply_to(&mut schema);
     }
     TopLevelGrammar::from_json_schema(schema)
+}
+
+/// How JSON may be laid out.
+pub(crate) fn json_options() -> JsonCompileOptions {
+    JsonCompileOptions { whitespace_pattern: Some(JSON_SPACE.to_owned()), ..JsonCompileOptions::default() }
 }
 
 fn name(format: &Format) -> &'static str {
@@ -167,6 +173,7 @@ fn name(format: &Format) -> &'static str {
         Format::JsonSchema(_) => "json_schema",
         Format::Regex(_) => "regex",
         Format::Choice(_) => "choice",
+        Format::Grammar(_) => "grammar",
     }
 }
 

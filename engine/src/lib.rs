@@ -13,6 +13,7 @@ mod answer;
 mod chat;
 mod text;
 mod tokenizer;
+mod tools;
 
 // Which tokens are computed next.
 mod batch;
@@ -37,6 +38,7 @@ pub use engine::{Engine, ModelDescription};
 pub use error::LoadError;
 pub use options::{Device, Dtype, ModelSource, Options};
 pub use request::{
-    Completion, Failure, FinishReason, Finished, Format, Message, Prompt, Refusal, Request, Sampling, TokenLogprob, TopLogprob, Usage,
+    Completion, Failure, FinishReason, Finished, Format, Message, Prompt, Refusal, Request, Sampling, TokenLogprob, ToolCall, ToolChoice,
+    Tools, TopLogprob, Usage,
 };
 pub use shape::{SHAPES, shape};

@@ -22,6 +22,7 @@ pub struct Request {
     pub logprobs: Option<u8>,
     /// What the text after any reasoning must look like. Only this format and the length then end the answer.
     pub format: Option<Format>,
+    pub tools: Tools,
     /// Switches for the chat template; only `enable_thinking` and `thinking` are let through.
     pub template_arguments: Map<String, Value>,
 }
@@ -40,6 +41,7 @@ impl Request {
             reasoning_tokens_max: None,
             logprobs: None,
             format: None,
+            tools: Tools::default(),
             template_arguments: Map::new(),
         }
     }
@@ -79,6 +81,34 @@ pub enum Format {
     Regex(String),
     /// The text is one of these.
     Choice(Vec<String>),
+    /// What this grammar in the Lark dialect of llguidance derives.
+    Grammar(String),
+}
+
+/// Functions that the model may ask its caller to run.
+#[derive(Debug, Clone, Default)]
+pub struct Tools {
+    /// As the template reads them: `{"type": "function", "function": {"name", "description", "parameters"}}`.
+    pub definitions: Vec<Value>,
+    pub choice: ToolChoice,
+}
+
+/// Whether a tool is called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    #[default]
+    Auto,
+    /// One of the tools, and nothing else.
+    Required,
+    Named(String),
+}
+
+/// A call that the model asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCall {
+    pub name: String,
+    /// JSON text.
+    pub arguments: String,
 }
 
 /// How the next token is drawn. None takes what `generation_config.json` says, else the neutral value.
@@ -139,6 +169,8 @@ pub struct Completion {
     pub text: String,
     /// The think section, where the model wrote one.
     pub reasoning: Option<String>,
+    /// The tools to call; they are no part of the text.
+    pub tool_calls: Vec<ToolCall>,
     /// Every token sampled, in order, the one that ended the answer included.
     pub token_ids: Vec<u32>,
     pub prompt_token_ids: Vec<u32>,

@@ -6,6 +6,7 @@ use crate::kv::{Known, Pages};
 use crate::request::{Completion, Failure, FinishReason, Finished, Usage};
 use crate::sample::{Logprobs, Permit, Place, Sampler, Scratch};
 use crate::tokenizer::Tokenizer;
+use crate::tools;
 
 /// One running or waiting request. Always `computed < tokens.len()`: there is something to compute.
 pub(crate) struct Sequence {
@@ -27,6 +28,8 @@ pub(crate) struct Sequence {
     pub(crate) answer: Answer,
     /// What the text of the answer must follow.
     pub(crate) grammar: Option<Grammar>,
+    /// The request came with tools: calls are read out of the text.
+    pub(crate) has_tools: bool,
     pub(crate) logprobs: Option<Logprobs>,
 }
 
@@ -120,6 +123,7 @@ impl Sequence {
     fn finish(&mut self, end: End, tokenizer: &Tokenizer) -> Finished {
         let answer = std::mem::replace(&mut self.answer, Answer::plain(Vec::new()));
         let (text, reasoning, reasoning_tokens) = answer.finish(matches!(end, End::StopString));
+        let (text, tool_calls) = if self.has_tools { tools::read(text) } else { (text, Vec::new()) };
         let token_ids = self.tokens.split_off(self.prompt_tokens);
         let usage = Usage {
             prompt: self.prompt_tokens as u32,
@@ -130,6 +134,7 @@ impl Sequence {
         let completion = Completion {
             text,
             reasoning,
+            tool_calls,
             token_ids,
             prompt_token_ids: std::mem::take(&mut self.tokens),
             finish_reason: match end {

@@ -73,6 +73,7 @@ impl Text {
     pub(crate) fn prepare(
         &self,
         prompt: Prompt,
+        tools: &[Value],
         arguments: &Map<String, Value>,
         stops: Vec<String>,
     ) -> Result<(Vec<u32>, Answer), Refusal> {
@@ -80,7 +81,7 @@ impl Text {
             Prompt::Tokens(tokens) => Ok((tokens, Answer::plain(stops))),
             Prompt::Text(text) => Ok((self.encode(&text, "prompt")?, Answer::plain(stops))),
             Prompt::Chat(messages) => {
-                let rendered = self.render(&messages, arguments)?;
+                let rendered = self.render(&messages, tools, arguments)?;
                 let mut answer = Answer::chat(stops, self.think, &rendered);
                 if arguments.values().any(|switch| *switch == Value::Bool(false)) {
                     answer.forbid_thinking();
@@ -90,9 +91,9 @@ impl Text {
         }
     }
 
-    fn render(&self, messages: &[Message], arguments: &Map<String, Value>) -> Result<String, Refusal> {
+    fn render(&self, messages: &[Message], tools: &[Value], arguments: &Map<String, Value>) -> Result<String, Refusal> {
         let missing = || Refusal::invalid("messages", "this model has no chat template; use completions".to_owned());
-        self.template.as_ref().ok_or_else(missing)?.render(messages, arguments)
+        self.template.as_ref().ok_or_else(missing)?.render(messages, tools, arguments)
     }
 
     /// A template usually writes BOS itself, a plain text does not: afterwards it is there once.

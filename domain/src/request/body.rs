@@ -1,10 +1,12 @@
 //! The body of a request, parsed once at the edge: everything inside works with these types.
 
 mod format;
+mod tools;
 
 use serde_json::Value;
 
 pub use format::Format;
+pub use tools::{ToolChoice, Tools};
 
 use super::Endpoint;
 use crate::{
@@ -36,6 +38,10 @@ pub enum Prompt {
 pub struct Message {
     pub role: Role,
     pub content: String,
+    /// Calls that the assistant asked for, and the call that a tool's message answers.
+    pub tool_calls: Option<Value>,
+    pub tool_call_id: Option<String>,
+    pub name: Option<String>,
     /// Earlier reasoning, which templates may use or drop.
     pub reasoning_content: Option<String>,
 }
@@ -84,6 +90,7 @@ pub struct Generation {
     pub return_token_ids: bool,
     /// The form that the answer must have.
     pub format: Option<Format>,
+    pub tools: Tools,
     /// Whether the model should think first; `None` is the template's default.
     pub thinking: Option<bool>,
     /// Tokens after which the reasoning is closed.
@@ -113,14 +120,12 @@ const WITHOUT_EFFECT: [&str; 11] = [
 ];
 
 /// Parameters that would change the answer and are not implemented, with the value at which they change nothing.
-const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 17] = [
+const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 15] = [
     ("stream", Some(Neutral::False)),
     ("n", Some(Neutral::Number(1.0))),
     ("best_of", Some(Neutral::Number(1.0))),
     ("echo", Some(Neutral::False)),
     ("suffix", None),
-    ("tools", Some(Neutral::Empty)),
-    ("tool_choice", Some(Neutral::Text("none"))),
     ("functions", Some(Neutral::Empty)),
     ("include_stop_str_in_output", Some(Neutral::False)),
     ("allowed_token_ids", None),
@@ -138,7 +143,6 @@ enum Neutral {
     False,
     Number(f64),
     Empty,
-    Text(&'static str),
 }
 
 impl Neutral {
@@ -147,7 +151,6 @@ impl Neutral {
             Self::False => value == &Value::Bool(false),
             Self::Number(number) => value.as_f64() == Some(*number),
             Self::Empty => value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(serde_json::Map::is_empty),
-            Self::Text(text) => value == text,
         }
     }
 }
@@ -209,9 +212,9 @@ fn message(index: usize, value: Value) -> Result<Message, ApiError> {
         "tool" => Role::Tool,
         _ => return Err(fields.wrong("role", "must be one of developer, system, user, assistant, tool")),
     };
-    if fields.take("tool_calls").is_some_and(|calls| !Neutral::Empty.matches(&calls)) {
-        return Err(ApiError::unsupported(fields.param("tool_calls"), "tool calls are not supported"));
-    }
+    let tool_calls = tools::calls(&mut fields)?;
+    let tool_call_id = fields.string("tool_call_id")?;
+    let name = fields.string("name")?;
     let reasoning_content = fields.string("reasoning_content")?;
     let content = match fields.take("content") {
         Some(Value::String(text)) => text,
@@ -219,7 +222,7 @@ fn message(index: usize, value: Value) -> Result<Message, ApiError> {
         None if role == Role::Assistant => String::new(),
         _ => return Err(fields.wrong("content", "must be a string or a list of text parts")),
     };
-    Ok(Message { role, content, reasoning_content })
+    Ok(Message { role, content, tool_calls, tool_call_id, name, reasoning_content })
 }
 
 fn text_of_parts(fields: &Fields, parts: Vec<Value>) -> Result<String, ApiError> {
@@ -283,6 +286,7 @@ fn generation(endpoint: Endpoint, fields: &mut Fields) -> Result<Generation, Api
         logprobs: logprobs(endpoint, fields)?,
         return_token_ids: fields.boolean("return_token_ids")?.unwrap_or(false),
         format: format::format(fields)?,
+        tools: tools::tools(fields)?,
         thinking,
         thinking_tokens_max,
     })

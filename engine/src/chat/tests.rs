@@ -8,7 +8,7 @@ fn render(template: &str, messages: &[(&str, &str)]) -> Result<String, Refusal> 
     let template = ChatTemplate::parse(template.to_owned(), "<s>".to_owned(), "</s>".to_owned()).unwrap();
     let message =
         |(role, content): &(&str, &str)| Message { role: (*role).to_owned(), content: Some((*content).to_owned()), ..Message::default() };
-    template.render(&messages.iter().map(message).collect::<Vec<_>>(), &Map::new())
+    template.render(&messages.iter().map(message).collect::<Vec<_>>(), &[], &Map::new())
 }
 
 #[test]
@@ -16,7 +16,7 @@ fn the_python_that_templates_use_works() {
     let template = "{{ bos_token }}{% set ns = namespace(first=true) %}{% for m in messages %}\
         {% if m['role'] == 'assistant' and m['content'] is not none %}{{ m.content.split('</think>')[-1].lstrip('\\n') }}{{ eos_token }}\
         {% elif m.role == 'user' %}[{{ loop.index0 }}:{{ m['content'].strip() }}]{% endif %}{% endfor %}\
-        {% if add_generation_prompt and ns.first and tools is not defined %}>{% endif %}";
+        {% if add_generation_prompt and ns.first and tools is none %}>{% endif %}";
     let rendered = render(template, &[("user", " hi "), ("assistant", "<think>a</think>\n\nb"), ("user", "c")]);
     assert_eq!(rendered.unwrap(), "<s>[0:hi]b</s>[2:c]>");
 }
@@ -46,8 +46,8 @@ fn a_template_that_runs_or_writes_without_end_is_stopped() {
 fn switches_reach_the_template_if_they_are_on_the_list() {
     let template = ChatTemplate::parse("{{ thinking }}".to_owned(), String::new(), String::new()).unwrap();
     let arguments = |name: &str| Map::from_iter([(name.to_owned(), json!(true))]);
-    assert_eq!(template.render(&[], &arguments("thinking")).unwrap(), "True");
-    assert!(template.render(&[], &arguments("messages")).is_err());
+    assert_eq!(template.render(&[], &[], &arguments("thinking")).unwrap(), "True");
+    assert!(template.render(&[], &[], &arguments("messages")).is_err());
 }
 
 #[test]

@@ -69,6 +69,7 @@ impl Scene {
             sampler: Sampler::new(&Sampling::default(), &GenerationConfig::default(), id).unwrap(),
             answer: Answer::plain(Vec::new()),
             grammar: None,
+            has_tools: false,
             logprobs: None,
         });
         self.live.insert(id, (prompt, length));

@@ -1,6 +1,6 @@
 //! Answers in a format: whatever the model would rather say, what ends in `stop` is in it.
 
-use engine::{FinishReason, Format, Prompt, Request, Sampling};
+use engine::{FinishReason, Format, Prompt, Request, Sampling, ToolChoice, Tools};
 use serde_json::{Map, Value, json};
 
 use crate::tiny::{drain, engine, options, random, run, user};
@@ -105,4 +105,26 @@ fn other_ends_beside_a_format_are_refused() {
         assert_eq!(refusal.param, Some(param), "{}", refusal.message);
     }
     assert!(engine.is_idle());
+}
+
+#[test]
+fn a_tool_that_must_be_called_is_called_with_arguments_that_validate() {
+    let schema = json!({ "type": "object", "properties": { "unit": { "enum": ["box", "bag"] } }, "required": ["unit"], "additionalProperties": false });
+    let tool = |name: &str| json!({ "type": "function", "function": { "name": name, "parameters": schema } });
+    let asked = |choice| Request {
+        prompt: user("how many?"),
+        template_arguments: without_thinking(),
+        tools: Tools { definitions: vec![tool("count"), tool("weigh")], choice },
+        ..Request { format: None, ..formatted(3, Format::JsonObject) }
+    };
+    let mut engine = engine(&options());
+    let named = run(&mut engine, asked(ToolChoice::Named("weigh".to_owned())));
+    assert_eq!((named.text.as_str(), named.tool_calls.len()), ("", 1));
+    assert_eq!(named.tool_calls[0].name, "weigh");
+    let arguments: Value = serde_json::from_str(&named.tool_calls[0].arguments).unwrap();
+    assert!(jsonschema::is_valid(&schema, &arguments), "{arguments}");
+    let any = run(&mut engine, asked(ToolChoice::Required));
+    assert!(["count", "weigh"].contains(&any.tool_calls[0].name.as_str()));
+    let refusal = engine.add(1, asked(ToolChoice::Named("paint".to_owned()))).unwrap_err();
+    assert_eq!(refusal.param, Some("tool_choice"));
 }

@@ -64,6 +64,10 @@ fn errors_name_the_field() {
         (r#""logit_bias":{"a":1}"#, "invalid_value", "logit_bias"),
         (r#""logit_bias":{"1":101}"#, "invalid_value", "logit_bias"),
         (r#""thinking":{"type":"enabled","budget_tokens":-1}"#, "invalid_value", "thinking.budget_tokens"),
+        (r#""tools":[{"type":"web_search"}]"#, "unsupported_parameter", "tools[0].type"),
+        (r#""tools":[{"type":"function","function":{}}]"#, "missing_required_parameter", "tools[0].function.name"),
+        (r#""tool_choice":"required""#, "invalid_value", "tool_choice"),
+        (r#""tool_choice":{"type":"function","function":{"name":"f"}}"#, "invalid_value", "tool_choice"),
         (r#""response_format":{"type":"xml"}"#, "invalid_value", "response_format.type"),
         (
             r#""response_format":{"type":"json_schema","json_schema":{}}"#,
@@ -106,6 +110,25 @@ fn every_spelling_of_a_format_is_understood() {
         assert_eq!(request.generation.format, Some(expected), "{fields}");
         assert!(request.ignored.is_empty(), "{fields}");
     }
+}
+
+#[test]
+fn tools_and_earlier_calls_are_read() {
+    let request = chat(
+        r#"{"model":"m","messages":[{"role":"user","content":"hi"},
+            {"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]},
+            {"role":"tool","tool_call_id":"1","content":"ok"}],
+            "tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":{"type":"function","function":{"name":"f"}}}"#,
+    )
+    .unwrap();
+    let Prompt::Chat(messages) = &request.prompt else { panic!("not a chat") };
+    assert!(messages[1].tool_calls.is_some());
+    assert_eq!(messages[2].tool_call_id.as_deref(), Some("1"));
+    assert_eq!(request.generation.tools.choice, ToolChoice::Named("f".into()));
+    let none = chat(
+        r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"none"}"#,
+    );
+    assert_eq!(none.unwrap().generation.tools, Tools::default());
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Between the domain's words and the engine's. The engine knows nothing of the wire contract, the contract nothing of tensors.
 
 use domain::{
-    answer::{Answer, Finish, TokenLogprob},
+    answer::{Answer, Finish, TokenLogprob, ToolCall},
     error::ApiError,
-    request::{Format, Message, Prompt, Request},
+    request::{Format, Message, Prompt, Request, ToolChoice, Tools},
     usage::Usage,
 };
 use serde_json::{Map, Value};
@@ -35,6 +35,7 @@ pub(super) fn request(request: Request) -> engine::Request {
         reasoning_tokens_max: wish.thinking_tokens_max,
         logprobs: wish.logprobs,
         format: wish.format.map(format),
+        tools: tools(wish.tools),
         template_arguments: wish.thinking.map(thinking).unwrap_or_default(),
     }
 }
@@ -44,7 +45,9 @@ fn message(message: Message) -> engine::Message {
         role: message.role.name().to_owned(),
         content: Some(message.content),
         reasoning_content: message.reasoning_content,
-        ..engine::Message::default()
+        name: message.name,
+        tool_calls: message.tool_calls,
+        tool_call_id: message.tool_call_id,
     }
 }
 
@@ -55,6 +58,15 @@ fn format(format: Format) -> engine::Format {
         Format::Regex(expression) => engine::Format::Regex(expression),
         Format::Choice(choices) => engine::Format::Choice(choices),
     }
+}
+
+fn tools(tools: Tools) -> engine::Tools {
+    let choice = match tools.choice {
+        ToolChoice::Auto => engine::ToolChoice::Auto,
+        ToolChoice::Required => engine::ToolChoice::Required,
+        ToolChoice::Named(name) => engine::ToolChoice::Named(name),
+    };
+    engine::Tools { definitions: tools.definitions, choice }
 }
 
 /// Families spell the switch differently; a template reads the one that it knows.
@@ -83,9 +95,11 @@ fn answer(completion: engine::Completion) -> Answer {
         text: completion.text,
         reasoning: completion.reasoning,
         finish: match completion.finish_reason {
+            engine::FinishReason::Stop if !completion.tool_calls.is_empty() => Finish::ToolCalls,
             engine::FinishReason::Stop => Finish::Stop,
             engine::FinishReason::Length => Finish::Length,
         },
+        tool_calls: completion.tool_calls.into_iter().map(|call| ToolCall { name: call.name, arguments: call.arguments }).collect(),
         usage: Usage {
             prompt: completion.usage.prompt.into(),
             cached: completion.usage.cached.into(),
