@@ -5,16 +5,18 @@ mod figures;
 mod fuzz;
 mod large_file;
 mod many_chats;
+mod schemas;
 
 use std::process::ExitCode;
 
 use figures::Figures;
 
-const PROOFS: [(&str, &str); 4] = [
+const PROOFS: [(&str, &str); 5] = [
     ("documents", "millrace-nano answers examples/documents.jsonl as expected"),
     ("fuzz", "broken model files, half an hour for each kind"),
     ("large-file", "50,000 lines in 200 MB, on both backings, without a model: time to queue, rate, memory"),
     ("many-chats", "1,000 chats that wait at once, and how fast others are accepted meanwhile"),
+    ("schemas", "500 schemas of the official test suite: kept or refused by name, valid answers, cost"),
 ];
 
 #[tokio::main]
@@ -26,6 +28,7 @@ async fn main() -> ExitCode {
         "fuzz" => fuzz::prove(&mut figures),
         "large-file" => large_file::prove(&mut figures).await,
         "many-chats" => many_chats::prove(&mut figures).await,
+        "schemas" => schemas::prove(&mut figures),
         _ => {
             PROOFS.iter().for_each(|(name, about)| println!("make prove/{name:<12} {about}"));
             return if name.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
