@@ -59,6 +59,9 @@ VARIANTS = {
     "everything": ("deepseek_v3", dict(q_lora_rank=16, n_shared_experts=2, n_group=2, topk_group=1, num_experts_per_tok=2,
                                        tie_word_embeddings=True, rope_parameters=YARN, first_k_dense_replace=2), "bf16"),
     "half_rotation": ("deepseek_v3", dict(rope_interleave=False, rope_parameters=YARN, qk_rope_head_dim=4), "bf16"),
+    "fp8": ("deepseek_v3", dict(q_lora_rank=20, rope_parameters=YARN), "bf16"),
+    "fp8_bf16_scales": ("deepseek_v3", dict(num_hidden_layers=2), "bf16"),
+    "fp8_e8m0_scales": ("deepseek_v3", dict(num_hidden_layers=2), "bf16"),
     "v2": ("deepseek_v2", dict(q_lora_rank=16, topk_method="group_limited_greedy", n_group=4, topk_group=2, num_experts_per_tok=3,
                                routed_scaling_factor=4.0, rope_parameters=YARN), "bf16"),
     "v2_lite": ("deepseek_v2", dict(rope_parameters=YARN_UNEQUAL), "bf16"),
@@ -74,6 +77,9 @@ VARIANTS = {
     "mixtral": ("mixtral", dict(), "bf16"),
 }
 STORED = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+# FP8 variants are stored in bf16 but for their quantised matrices: the dtype of the scales.
+SCALES = {"fp8": torch.float32, "fp8_bf16_scales": torch.bfloat16, "fp8_e8m0_scales": torch.float8_e8m0fnu}
+BLOCK = 16  # no multiple of it is 24, which is the width of the stream and the height of kv_a_proj_with_mqa
 
 
 def randomise(model, stored):
@@ -100,6 +106,41 @@ def store_as(folder, stored):
         save_file({n: t if keep(n) else t.to(stored) for n, t in tensors.items()}, path, metadata={"format": "pt"})
 
 
+def per_block(scales, shape):
+    return scales.repeat_interleave(BLOCK, 0)[: shape[0]].repeat_interleave(BLOCK, 1)[:, : shape[1]]
+
+
+def quantise(folder, dtype):
+    """Rounds a checkpoint's linear maps to FP8 blocks, leaves it dequantised for transformers, and returns it quantised."""
+    (path,) = folder.glob("*.safetensors")
+    plain, quantised = load_file(path), {}
+    for name, tensor in list(plain.items()):
+        if not name.endswith("_proj.weight") and "kv_a_proj_with_mqa" not in name:
+            quantised[name] = tensor if "e_score_correction_bias" in name else tensor.to(torch.bfloat16)
+            continue
+        rows, columns = tensor.shape
+        padded = torch.nn.functional.pad(tensor, (0, -columns % BLOCK, 0, -rows % BLOCK))
+        largest = padded.unflatten(1, (-1, BLOCK)).unflatten(0, (-1, BLOCK)).abs().amax((1, 3))
+        scales = largest / 448
+        # An e8m0 scale is a power of two, rounded up so that nothing leaves the range.
+        scales = (2 ** scales.log2().ceil() if dtype == torch.float8_e8m0fnu else scales).to(dtype)
+        spread = per_block(scales.float(), tensor.shape)
+        quantised[name] = (tensor / spread).clamp(-448, 448).to(torch.float8_e4m3fn)
+        quantised[name + "_scale_inv"] = scales
+        plain[name] = quantised[name].float() * spread
+    save_file(plain, path, metadata={"format": "pt"})
+    return quantised
+
+
+def store_quantised(folder, quantised):
+    (path,) = folder.glob("*.safetensors")
+    save_file(quantised, path, metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = dict(quant_method="fp8", fmt="e4m3", activation_scheme="dynamic",
+                                         weight_block_size=[BLOCK, BLOCK])
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
 def variant(name, family, changes, stored):
     torch.manual_seed(sum(name.encode()))
     config = AutoConfig.for_model(family, **(BASE | FAMILIES[family] | changes))
@@ -112,7 +153,13 @@ def variant(name, family, changes, stored):
         old.unlink()
     model.save_pretrained(folder, max_shard_size="40KB" if name == "everything" else "1GB")
     (folder / "generation_config.json").unlink(missing_ok=True)
-    store_as(folder, STORED[stored])
+    if name in SCALES:
+        quantised = quantise(folder, SCALES[name])
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        model.set_experts_implementation("eager")
+        store_quantised(folder, quantised)
+    else:
+        store_as(folder, STORED[stored])
 
     golden = {}
     for key, length in (("short", 5), ("long", 40)):

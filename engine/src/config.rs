@@ -3,6 +3,7 @@
 mod attention;
 mod experts;
 mod fields;
+mod quantisation;
 mod rope;
 
 use serde_json::Value;
@@ -28,6 +29,8 @@ pub(crate) struct ModelConfig {
     pub(crate) rope: RopeConfig,
     pub(crate) eos_token_ids: Vec<u32>,
     pub(crate) mtp_layers: usize,
+    /// Rows and columns of FP8 weights that share a scale.
+    pub(crate) fp8_block: Option<[usize; 2]>,
     experts: Option<MoeConfig>,
     /// For each layer whether it has experts.
     sparse: Vec<bool>,
@@ -63,7 +66,6 @@ impl ModelConfig {
         let name = root.expect("model_type", None, &FAMILIES.each_ref().map(|family| family.name))?;
         let family = FAMILIES.iter().find(|family| family.name == name).unwrap_or(&DENSE);
         root.expect("hidden_act", Some("silu"), &["silu"])?;
-        root.refuse("quantization_config", "weights stored as f32, bf16 or f16")?;
         root.refuse_flag("mlp_bias")?;
         let layers = root.required("num_hidden_layers")?;
         let context_length = root.required("max_position_embeddings")?;
@@ -81,6 +83,7 @@ impl ModelConfig {
             sparse: experts::layers(&root, layers)?,
             rope: rope::parse(&root, context_length, family.theta)?,
             eos_token_ids: root.numbers("eos_token_id")?.unwrap_or_else(|| family.eos.to_vec()),
+            fp8_block: quantisation::parse(&root)?,
             mtp_layers: root.count_of(&["num_nextn_predict_layers", "num_mtp_layers"], 0)?,
         })
     }

@@ -111,7 +111,7 @@ impl Engine {
         }
         let generation = source.read("generation_config.json")?;
         let generation = generation.map_or(Ok(GenerationConfig::default()), |bytes| GenerationConfig::parse(&bytes))?;
-        let weights = Weights::open(source)?;
+        let weights = Weights::open(source, config.fp8_block)?;
         note_unused(&config, &weights);
         let pages = Pages::new(cache_tokens(&config, options)?, options.page_tokens, options.prefix_cache);
         let context_length = config.context_length.min(pages.capacity());

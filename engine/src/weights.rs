@@ -1,4 +1,6 @@
-//! The tensors of a checkpoint: one or several safetensors files, any of three number formats, each read as f32.
+//! The tensors of a checkpoint: one or several safetensors files, in any of four number formats, each read as f32.
+
+mod fp8;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,11 +17,15 @@ use crate::source::FileBytes;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// What follows the name of an FP8 tensor in the name of its scales.
+const SCALES: &str = "_scale_inv";
 
 /// Where every tensor of the model lies.
 pub(crate) struct Weights {
     shards: Vec<FileBytes>,
     places: HashMap<String, Place>,
+    /// Rows and columns of an FP8 tensor that share a scale.
+    block: Option<[usize; 2]>,
     /// Numbers made up so far, where there are no files.
     random: Option<AtomicU64>,
 }
@@ -38,10 +44,10 @@ struct Index {
 }
 
 impl Weights {
-    /// Reads the headers; the numbers stay where they are.
-    pub(crate) fn open(source: &ModelSource) -> Result<Weights, LoadError> {
+    /// Reads the headers; the numbers stay where they are. `block` is that of FP8 tensors.
+    pub(crate) fn open(source: &ModelSource, block: Option<[usize; 2]>) -> Result<Weights, LoadError> {
         let random = matches!(source, ModelSource::Random { .. }).then(AtomicU64::default);
-        let mut weights = Weights { shards: Vec::new(), places: HashMap::new(), random };
+        let mut weights = Weights { shards: Vec::new(), places: HashMap::new(), block, random };
         if weights.random.is_some() {
             return Ok(weights);
         }
@@ -52,12 +58,13 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Numbers in all tensors together; of random ones, in those that were asked for.
+    /// Numbers in all tensors together, but for scales; of random ones, in those that were asked for.
     pub(crate) fn parameters(&self) -> u64 {
         if let Some(random) = &self.random {
             return random.load(Relaxed);
         }
-        self.places.values().map(|place| place.shape.iter().map(|size| *size as u64).product::<u64>()).sum()
+        let weights = self.places.iter().filter(|(name, _)| !name.ends_with(SCALES));
+        weights.map(|(_, place)| place.shape.iter().map(|size| *size as u64).product::<u64>()).sum()
     }
 
     /// Whether any tensor lies under this prefix.
@@ -71,18 +78,39 @@ impl Weights {
             random.fetch_add(shape.iter().map(|size| *size as u64).product(), Relaxed);
             return Ok(random_tensor(name, shape));
         }
-        let wrong = |reason: String| LoadError::Tensor { name: name.to_owned(), reason };
-        let place = self.places.get(name).ok_or_else(|| wrong("missing".to_owned()))?;
-        if place.shape != shape {
-            return Err(wrong(format!("has shape {:?}, config.json asks for {shape:?}", place.shape)));
-        }
-        let bytes = &self.shards[place.shard][place.start..place.end];
+        let place = self.place(name, shape)?;
+        let bytes = self.bytes(place);
         match place.dtype {
             Dtype::F32 => Ok(read(bytes, f32::from_le_bytes)),
             Dtype::BF16 => Ok(read(bytes, |two| bf16::from_le_bytes(two).to_f32())),
             Dtype::F16 => Ok(read(bytes, |two| f16::from_le_bytes(two).to_f32())),
-            other => Err(wrong(format!("has dtype {other:?}; F32, BF16 and F16 are read"))),
+            Dtype::F8_E4M3 => self.dequantised(name, shape, bytes),
+            other => Err(wrong(name, format!("has dtype {other:?}; F32, BF16, F16 and F8_E4M3 are read"))),
         }
+    }
+
+    /// An FP8 matrix, which has its scales beside it.
+    fn dequantised(&self, name: &str, shape: &[usize], bytes: &[u8]) -> Result<Vec<f32>, LoadError> {
+        let ([rows, columns], Some(block)) = (shape, self.block) else {
+            return Err(wrong(name, "is F8_E4M3, but no matrix of blocks that config.json knows".to_owned()));
+        };
+        let scales_name = format!("{name}{SCALES}");
+        let scales = self.place(&scales_name, &[rows.div_ceil(block[0]), columns.div_ceil(block[1])])?;
+        let unknown = || wrong(&scales_name, format!("has dtype {:?}; F32, BF16 and F8_E8M0 are read", scales.dtype));
+        let scales = fp8::scales(self.bytes(scales), scales.dtype).ok_or_else(unknown)?;
+        Ok(fp8::dequantise(bytes, *columns, block, &scales))
+    }
+
+    fn place(&self, name: &str, shape: &[usize]) -> Result<&Place, LoadError> {
+        let place = self.places.get(name).ok_or_else(|| wrong(name, "missing".to_owned()))?;
+        if place.shape != shape {
+            return Err(wrong(name, format!("has shape {:?}, config.json asks for {shape:?}", place.shape)));
+        }
+        Ok(place)
+    }
+
+    fn bytes(&self, place: &Place) -> &[u8] {
+        &self.shards[place.shard][place.start..place.end]
     }
 
     fn add_shard(&mut self, name: &str, bytes: FileBytes) -> Result<(), LoadError> {
@@ -114,6 +142,10 @@ fn shard_names(source: &ModelSource) -> Result<Vec<String>, LoadError> {
         Some(name) => Err(LoadError::malformed(INDEX, format!("{name:?} is not a plain file name"))),
         None => Ok(names),
     }
+}
+
+fn wrong(name: &str, reason: String) -> LoadError {
+    LoadError::Tensor { name: name.to_owned(), reason }
 }
 
 fn read<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {

@@ -135,11 +135,6 @@ impl Fields {
         }
     }
 
-    /// A field that this engine has no answer for.
-    pub(super) fn refuse(&self, field: &'static str, expected: &str) -> Result<(), LoadError> {
-        self.check(field, !self.has(field), expected)
-    }
-
     pub(super) fn refuse_flag(&self, field: &'static str) -> Result<(), LoadError> {
         let set = self.flag(field, false)?;
         self.check(field, !set, "false")

@@ -20,7 +20,7 @@ fn fixture(variant: &str) -> PathBuf {
 pub(super) fn load(variant: &str, threads: usize, cache_tokens: usize) -> (Model<Cpu>, ModelConfig) {
     let source = ModelSource::Directory(fixture(variant));
     let config = ModelConfig::parse(&source.require("config.json").unwrap()).unwrap();
-    let weights = Weights::open(&source).unwrap();
+    let weights = Weights::open(&source, config.fp8_block).unwrap();
     let model = Model::load(Cpu::new(threads), &config, &weights, cache_tokens, 128).unwrap();
     (model, config)
 }
@@ -97,6 +97,17 @@ fn everything_at_once_in_shards() {
 #[test]
 fn rotary_pairs_that_are_stored_in_halves() {
     check("half_rotation");
+}
+
+#[test]
+fn fp8_blocks_that_are_cut_off() {
+    check("fp8");
+}
+
+#[test]
+fn fp8_blocks_with_shorter_scales() {
+    check("fp8_bf16_scales");
+    check("fp8_e8m0_scales");
 }
 
 #[test]

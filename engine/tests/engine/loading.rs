@@ -82,7 +82,6 @@ fn values_that_are_not_understood_are_named() {
         ("scoring_func", json!("softmax")),
         ("topk_method", json!("greedy")),
         ("attention_bias", json!(true)),
-        ("quantization_config", json!({"quant_method": "fp8"})),
         ("num_key_value_heads", json!(1)),
         ("qk_rope_head_dim", json!(7)),
         ("moe_layer_freq", json!(2)),
@@ -113,6 +112,24 @@ fn rope_that_is_not_understood_is_named() {
     for (rope, named) in cases {
         let message = refusal(&with_config("rope_parameters", rope));
         assert!(message.contains(named), "{named}: {message}");
+    }
+}
+
+#[test]
+fn quantisation_that_is_not_understood_is_named() {
+    let cases = [
+        ("quant_method", json!("gptq")),
+        ("fmt", json!("e5m2")),
+        ("activation_scheme", json!("static")),
+        ("weight_block_size", json!([128])),
+        ("weight_block_size", json!([0, 128])),
+        ("weight_block_size", json!(null)),
+    ];
+    for (field, value) in cases {
+        let mut config = json!({"quant_method": "fp8", "weight_block_size": [128, 128]});
+        config[field] = value.clone();
+        let message = refusal(&with_config("quantization_config", config));
+        assert!(message.contains(&format!("{field} = ")), "{field} = {value}: {message}");
     }
 }
 
