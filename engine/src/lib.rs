@@ -28,6 +28,9 @@ mod grammar;
 mod model;
 mod sample;
 
+// What benchmarks look into.
+pub mod bench;
+
 // The model's files and the machine.
 mod config;
 mod device;

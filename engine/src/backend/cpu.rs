@@ -1,6 +1,7 @@
 //! The CPU: plain f32 is the specification of every operation, blocked and threaded.
 
 mod attention;
+pub(crate) mod bench;
 mod experts;
 mod format;
 mod kernel;
@@ -170,7 +171,7 @@ impl Backend for Cpu {
         let (count, kernel) = (x.count(), self.kernel(heads[0].format()));
         let (x_head, out_head, inputs) = (x.width / heads.len(), out.width / heads.len(), heads[0].inputs());
         let operand = &mut self.scratch().linear;
-        operand.clear(heads[0].format(), inputs);
+        operand.clear(kernel.form, inputs);
         heads.iter().for_each(|_| operand.add_run(count, kernel.rows_max));
         operand.fill(&self.pool, self.width, |place| &x.row(place % count)[place / count * x_head..][..inputs]);
         let parts = heads.iter().enumerate();
@@ -261,7 +262,7 @@ impl Cpu {
     fn multiply(&self, x: &Rows, matrix: &Matrix, out: &mut Rows, put: Put) {
         let kernel = self.kernel(matrix.format());
         let operand = &mut self.scratch().linear;
-        operand.clear(matrix.format(), matrix.inputs());
+        operand.clear(kernel.form, matrix.inputs());
         operand.add_run(x.count(), kernel.rows_max);
         operand.fill(&self.pool, self.width, |row| x.row(row));
         let part = Part { run: 0, matrix, first_row: 0, first_column: 0 };

@@ -1,6 +1,7 @@
 //! The router's choice, and the chosen experts, each run once over all the rows that chose it.
 
 use crate::backend::Expert;
+use crate::backend::cpu::kernel::Kernel;
 use crate::backend::cpu::operand::Operand;
 use crate::backend::cpu::product::{self, Cells, Part, Put};
 use crate::backend::cpu::vector::{self, exp, sigmoid};
@@ -97,18 +98,18 @@ impl Scratch {
     }
 
     /// Sorts the routes by expert, those of one expert by row, and makes a run of each expert's.
-    fn sort(&mut self, routes: &Routes, experts: &[Expert<Cpu>], rows_max: usize) {
+    fn sort(&mut self, routes: &Routes, experts: &[Expert<Cpu>], kernel: Kernel) {
         let Expert { gate_up, down } = &experts[0];
         self.order.clear();
         self.order.extend(0..routes.experts.len());
         self.order.sort_unstable_by_key(|route| (routes.experts[*route], *route));
         self.used.clear();
-        self.gathered.clear(gate_up.format(), gate_up.inputs());
-        self.gated.clear(down.format(), down.inputs());
+        self.gathered.clear(kernel.form, gate_up.inputs());
+        self.gated.clear(kernel.form, down.inputs());
         for run in self.order.chunk_by(|a, b| routes.experts[*a] == routes.experts[*b]) {
             self.used.push(routes.experts[run[0]]);
-            self.gathered.add_run(run.len(), rows_max);
-            self.gated.add_run(run.len(), rows_max);
+            self.gathered.add_run(run.len(), kernel.rows_max);
+            self.gated.add_run(run.len(), kernel.rows_max);
         }
     }
 }
@@ -118,7 +119,7 @@ impl Cpu {
     pub(super) fn run_experts(&self, x: &Rows, routes: &Routes, experts: &[Expert<Cpu>], out: &mut Rows) {
         let (pool, width, kernel) = (&self.pool, self.width, self.kernel(experts[0].down.format()));
         let mut scratch = self.scratch();
-        scratch.experts.sort(routes, experts, kernel.rows_max);
+        scratch.experts.sort(routes, experts, kernel);
         let Scratch { order, used, gathered, raised, gated } = &mut scratch.experts;
 
         gathered.fill(pool, width, |place| x.row(order[place] / routes.per_token));
@@ -143,7 +144,7 @@ impl Cpu {
                     let (row, weight) = (order[place] / routes.per_token, routes.weights[order[place]]);
                     // SAFETY: a task has its own panels, which are columns.
                     let out = unsafe { cells.row(row, columns) };
-                    out.iter_mut().zip(values).for_each(|(out, value)| *out += value * weight);
+                    product::put_each(out, values, |out, value| *out += value * weight);
                 });
             }
         });

@@ -14,7 +14,7 @@ pub(crate) enum Format {
 }
 
 /// Numbers that are converted together.
-pub(super) const CHUNK: usize = 64;
+const CHUNK: usize = 64;
 
 /// What int8 activations are stored with, because the kernels multiply unsigned by signed.
 pub(super) const OFFSET: i32 = 128;
@@ -32,7 +32,7 @@ impl Format {
     }
 
     /// Numbers in a word.
-    pub(super) fn per_word(self) -> usize {
+    pub(super) const fn per_word(self) -> usize {
         match self {
             Format::F32 => 1,
             Format::Bf16 => 2,
@@ -49,14 +49,29 @@ impl Format {
         largest / 127.0
     }
 
-    /// Converts up to [`CHUNK`] numbers, `offset` added to int8; what is left of the words stands for zeros.
-    pub(super) fn encode(self, width: Width, numbers: &[f32], step: f32, offset: i32, words: &mut [u32; CHUNK]) {
-        let mut padded = [0.0; CHUNK];
-        padded[..numbers.len()].copy_from_slice(numbers);
+    /// Converts numbers, `offset` added to int8, and hands their words out in pieces; in the last, zeros follow.
+    #[inline(always)]
+    pub(super) fn encode(self, width: Width, numbers: &[f32], step: f32, offset: i32, mut put: impl FnMut(&[u32])) {
+        let mut words = [0; CHUNK];
+        let words_per_chunk = CHUNK / self.per_word();
+        let (chunks, rest) = numbers.as_chunks::<CHUNK>();
+        for chunk in chunks {
+            self.encode_chunk(width, chunk, step, offset, &mut words);
+            put(&words[..words_per_chunk]);
+        }
+        if !rest.is_empty() {
+            let mut padded = [0.0; CHUNK];
+            padded[..rest.len()].copy_from_slice(rest);
+            self.encode_chunk(width, &padded, step, offset, &mut words);
+            put(&words[..rest.len().div_ceil(self.per_word())]);
+        }
+    }
+
+    fn encode_chunk(self, width: Width, numbers: &[f32; CHUNK], step: f32, offset: i32, words: &mut [u32; CHUNK]) {
         match self {
-            Format::F32 => *words = padded.map(f32::to_bits),
-            Format::Bf16 => encode_bf16(width, &padded, words),
-            Format::Int8 => encode_int8(width, &padded, step, offset, words),
+            Format::F32 => *words = numbers.map(f32::to_bits),
+            Format::Bf16 => encode_bf16(width, numbers, words),
+            Format::Int8 => encode_int8(width, numbers, step, offset, words),
         }
     }
 

@@ -4,6 +4,8 @@
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use std::hint::black_box;
+
 use crate::backend::cpu::format::Format;
 use crate::backend::cpu::vector::Width;
 
@@ -27,9 +29,27 @@ pub(super) struct Kernel {
     /// Rows in a tile, at most [`ROWS_MAX`].
     pub(super) rows_max: usize,
     run: Run,
+    spin: unsafe fn(usize),
+    pub(super) form: Form,
 }
 
-/// Rows, their words `[words][rows]`, the panel, and where the sums go.
+/// What a kernel takes activations as.
+#[derive(Clone, Copy)]
+pub(super) struct Form {
+    /// That of the weights.
+    pub(super) format: Format,
+    /// Into how many words the numbers of a word are spread: 2 for bf16 that is multiplied as f32.
+    pub(super) parts: usize,
+}
+
+impl Form {
+    /// Words of a row of activations.
+    pub(super) fn words(self, inputs: usize) -> usize {
+        inputs.div_ceil(self.format.per_word()) * self.parts
+    }
+}
+
+/// The loop over words: rows, their words `[words][rows]`, the panel, and where the sums go.
 type Run = unsafe fn(usize, &[u32], &[Words], &mut Sums);
 
 impl Kernel {
@@ -40,19 +60,26 @@ impl Kernel {
             return kernel;
         }
         let _ = width;
-        let run: Run = match format {
-            Format::F32 => run::<PlainF32>,
-            Format::Bf16 => run::<PlainBf16>,
-            Format::Int8 => run::<PlainInt8>,
-        };
-        Kernel { rows_max: 1, run }
+        let form = Form { format, parts: 1 };
+        match format {
+            Format::F32 => Kernel { rows_max: 1, run: run::<PlainF32>, spin: spin::<PlainF32, 1>, form },
+            Format::Bf16 => Kernel { rows_max: 1, run: run::<PlainBf16>, spin: spin::<PlainBf16, 1>, form },
+            Format::Int8 => Kernel { rows_max: 1, run: run::<PlainInt8>, spin: spin::<PlainInt8, 1>, form },
+        }
     }
 
     /// The sums of some rows, whose words lie side by side, with a panel.
     pub(super) fn sum(self, rows: usize, words: &[u32], panel: &[Words], sums: &mut Sums) {
-        assert!(rows <= self.rows_max && words.len() == rows * panel.len(), "a tile of {rows} rows");
+        assert!(rows <= self.rows_max && words.len() == rows * panel.len() * self.form.parts, "a tile of {rows} rows");
         // SAFETY: `of` has seen the features that this compilation needs.
         unsafe { (self.run)(rows, words, panel, sums) }
+    }
+
+    /// Multiplies what registers hold, over and over, for the benchmarks: returns the operations.
+    pub(super) fn spin(self, rounds: usize) -> usize {
+        // SAFETY: as above.
+        unsafe { (self.spin)(rounds) }
+        2 * rounds * self.rows_max * PANEL * self.form.format.per_word()
     }
 }
 
@@ -62,29 +89,50 @@ trait Dot {
     type Row: Copy;
     /// A word of each output.
     type Weights;
+    /// Into how many words the activations for a word of weights are spread.
+    const PARTS: usize = 1;
 
     unsafe fn zeros() -> Self::Row;
     unsafe fn load(weights: &Words) -> Self::Weights;
-    /// Adds the products of the row's next word.
-    unsafe fn add(sums: &mut Self::Row, word: u32, weights: &Self::Weights);
+    /// Adds the products of a row's word with a part of the weights.
+    unsafe fn add(sums: &mut Self::Row, word: u32, weights: &Self::Weights, part: usize);
     unsafe fn store(sums: Self::Row, out: &mut [u32; PANEL]);
 }
 
 #[inline(always)]
 unsafe fn tile<D: Dot, const ROWS: usize>(words: &[u32], panel: &[Words], sums: &mut Sums) {
-    let (words, _) = words.as_chunks::<ROWS>();
     // SAFETY: the caller enables what `D` needs.
     unsafe {
         let mut rows = [D::zeros(); ROWS];
-        for (words, weights) in words.iter().zip(panel) {
+        for (words, weights) in words.chunks_exact(ROWS * D::PARTS).zip(panel) {
             let weights = D::load(weights);
-            for row in 0..ROWS {
-                D::add(&mut rows[row], words[row], &weights);
+            // The last part first, as `vdpbf16ps` does it.
+            for part in (0..D::PARTS).rev() {
+                for row in 0..ROWS {
+                    D::add(&mut rows[row], words[part * ROWS + row], &weights, part);
+                }
             }
         }
         for row in 0..ROWS {
             D::store(rows[row], &mut sums[row]);
         }
+    }
+}
+
+/// The same loop without loads.
+#[inline(always)]
+unsafe fn spin<D: Dot, const ROWS: usize>(rounds: usize) {
+    // SAFETY: the caller enables what `D` needs.
+    unsafe {
+        let (mut rows, word, weights) = ([D::zeros(); ROWS], black_box(0x0101_0101), D::load(&Words([0x0101_0101; PANEL])));
+        for _ in 0..rounds {
+            for part in 0..D::PARTS {
+                for row in 0..ROWS {
+                    D::add(&mut rows[row], word, &weights, part);
+                }
+            }
+        }
+        black_box(rows);
     }
 }
 
@@ -111,7 +159,7 @@ impl Dot for PlainF32 {
     }
 
     #[inline(always)]
-    unsafe fn add(sums: &mut [f32; PANEL], word: u32, weights: &[f32; PANEL]) {
+    unsafe fn add(sums: &mut [f32; PANEL], word: u32, weights: &[f32; PANEL], _: usize) {
         for (sum, weight) in sums.iter_mut().zip(weights) {
             *sum += f32::from_bits(word) * weight;
         }
@@ -142,7 +190,7 @@ impl Dot for PlainBf16 {
     }
 
     #[inline(always)]
-    unsafe fn add(sums: &mut [f32; PANEL], word: u32, weights: &[u32; PANEL]) {
+    unsafe fn add(sums: &mut [f32; PANEL], word: u32, weights: &[u32; PANEL], _: usize) {
         let (first, second) = halves(word);
         for (sum, weights) in sums.iter_mut().zip(weights) {
             let weights = halves(*weights);
@@ -180,7 +228,7 @@ impl Dot for PlainInt8 {
     }
 
     #[inline(always)]
-    unsafe fn add(sums: &mut [i32; PANEL], word: u32, weights: &[u32; PANEL]) {
+    unsafe fn add(sums: &mut [i32; PANEL], word: u32, weights: &[u32; PANEL], _: usize) {
         let x = word.to_le_bytes().map(i32::from);
         for (sum, weights) in sums.iter_mut().zip(weights) {
             let w = weights.to_le_bytes().map(|byte| i32::from(byte.cast_signed()));

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::backend::cpu::format::{CHUNK, Format, OFFSET};
+use crate::backend::cpu::format::{Format, OFFSET};
 use crate::backend::cpu::kernel::{PANEL, Words};
 use crate::backend::cpu::vector::Width;
 
@@ -42,16 +42,14 @@ impl Matrix {
         let step = format.step(width, row);
         self.steps[output] = step;
         let panel = &mut self.panels[output / PANEL * words..][..words];
-        let mut encoded = [0; CHUNK];
-        for (row, panel) in row.chunks(CHUNK).zip(panel.chunks_mut(CHUNK / format.per_word())) {
-            format.encode(width, row, step, 0, &mut encoded);
-            for (place, word) in panel.iter_mut().zip(encoded) {
-                place.0[output % PANEL] = word;
-                if format == Format::Int8 {
-                    self.surplus[output] += OFFSET * word.to_le_bytes().map(|byte| i32::from(byte.cast_signed())).iter().sum::<i32>();
-                }
+        let (mut places, mut sum) = (panel.iter_mut(), 0);
+        format.encode(width, row, step, 0, |encoded| {
+            for (word, place) in encoded.iter().zip(places.by_ref()) {
+                place.0[output % PANEL] = *word;
+                sum += word.to_le_bytes().map(|byte| i32::from(byte.cast_signed())).iter().sum::<i32>();
             }
-        }
+        });
+        self.surplus[output] = OFFSET.wrapping_mul(sum);
     }
 
     pub(super) fn format(&self) -> Format {

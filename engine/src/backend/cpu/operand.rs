@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use crate::backend::cpu::format::{CHUNK, Format, OFFSET};
+use crate::backend::cpu::format::{Format, OFFSET};
+use crate::backend::cpu::kernel::Form;
 use crate::backend::cpu::pool::Pool;
 use crate::backend::cpu::vector::Width;
 
 /// Rows in runs that go through one matrix each; a tile belongs to one run.
 pub(super) struct Operand {
-    format: Format,
+    form: Form,
     inputs: usize,
     rows: usize,
     tiles: Vec<Range<usize>>,
@@ -29,12 +30,20 @@ pub(super) struct Tile<'a> {
 
 impl Operand {
     pub(super) fn new() -> Operand {
-        Operand { format: Format::F32, inputs: 0, rows: 0, tiles: Vec::new(), runs: Vec::new(), words: Vec::new(), steps: Vec::new() }
+        Operand {
+            form: Form { format: Format::F32, parts: 1 },
+            inputs: 0,
+            rows: 0,
+            tiles: Vec::new(),
+            runs: Vec::new(),
+            words: Vec::new(),
+            steps: Vec::new(),
+        }
     }
 
     /// Forgets all rows.
-    pub(super) fn clear(&mut self, format: Format, inputs: usize) {
-        (self.format, self.inputs, self.rows) = (format, inputs, 0);
+    pub(super) fn clear(&mut self, form: Form, inputs: usize) {
+        (self.form, self.inputs, self.rows) = (form, inputs, 0);
         self.tiles.clear();
         self.runs.clear();
     }
@@ -51,7 +60,7 @@ impl Operand {
 
     /// Converts rows, given by their place in the order of the runs.
     pub(super) fn fill<'a>(&mut self, pool: &Pool, width: Width, row: impl Fn(usize) -> &'a [f32] + Sync) {
-        let (format, row_words) = (self.format, self.row_words());
+        let (form, row_words) = (self.form, self.form.words(self.inputs));
         self.words.resize(self.rows * row_words, 0);
         self.steps.resize(self.rows, 1.0);
         let (mut words, mut steps) = (self.words.as_mut_slice(), self.steps.as_mut_slice());
@@ -63,8 +72,8 @@ impl Operand {
         pool.split(self.rows * self.inputs, tasks, |(rows, words, steps)| {
             for (index, step) in steps.iter_mut().enumerate() {
                 let row = row(rows.start + index);
-                *step = format.step(width, row);
-                interleave(width, format, row, *step, index, rows.len(), words);
+                *step = form.format.step(width, row);
+                convert(width, form, row, *step, words[index..].iter_mut().step_by(rows.len()));
             }
         });
     }
@@ -80,26 +89,24 @@ impl Operand {
     }
 
     pub(super) fn tiles(&self, tiles: Range<usize>) -> impl Iterator<Item = Tile<'_>> + Clone {
-        let row_words = self.row_words();
+        let row_words = self.form.words(self.inputs);
         self.tiles[tiles].iter().map(move |rows| Tile {
             rows: rows.clone(),
             words: &self.words[rows.start * row_words..rows.end * row_words],
             steps: &self.steps[rows.clone()],
         })
     }
-
-    fn row_words(&self) -> usize {
-        self.inputs.div_ceil(self.format.per_word())
-    }
 }
 
-/// Writes the words of one row to its places in a tile.
-fn interleave(width: Width, format: Format, row: &[f32], step: f32, index: usize, rows: usize, words: &mut [u32]) {
-    let mut encoded = [0; CHUNK];
-    for (numbers, words) in row.chunks(CHUNK).zip(words.chunks_mut(CHUNK / format.per_word() * rows)) {
-        format.encode(width, numbers, step, OFFSET, &mut encoded);
-        for (place, word) in words[index..].iter_mut().step_by(rows).zip(encoded) {
+/// Writes the words of one row to its places.
+fn convert<'a>(width: Width, form: Form, row: &[f32], step: f32, mut places: impl Iterator<Item = &'a mut u32>) {
+    let mut put = |word| {
+        if let Some(place) = places.next() {
             *place = word;
         }
-    }
+    };
+    form.format.encode(width, row, step, OFFSET, |words| match form.parts {
+        1 => words.iter().for_each(|word| put(*word)),
+        _ => words.iter().flat_map(|word| [word << 16, word & 0xffff_0000]).for_each(&mut put),
+    });
 }

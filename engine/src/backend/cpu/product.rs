@@ -11,6 +11,9 @@ use crate::backend::cpu::pool::Pool;
 /// Numbers of activations that stay in the second-level cache while panels pass.
 const BLOCK_NUMBERS: usize = 256 * 1024;
 
+/// Bytes of panels that stay there while tiles pass.
+const PANELS_BYTES: usize = 512 * 1024;
+
 /// What becomes of a product.
 #[derive(Clone, Copy)]
 pub(super) enum Put {
@@ -84,30 +87,43 @@ pub(super) fn multiply<'a>(
             // SAFETY: a task has its own tiles, which are rows, of its own panels, which are columns.
             let out = unsafe { cells.row(row - part.first_row, columns) };
             match put {
-                Put::Set => out.copy_from_slice(values),
-                Put::Add => out.iter_mut().zip(values).for_each(|(out, value)| *out += value),
+                Put::Set => put_each(out, values, |out, value| *out = value),
+                Put::Add => put_each(out, values, |out, value| *out += value),
             }
         });
     });
 }
 
-/// Every tile with every panel, each panel read once; `put` gets a row, its columns and their values.
+/// Every tile with every panel; `put` gets a row, its columns and their values.
 pub(super) fn walk<'a>(
     kernel: Kernel,
     tiles: impl Iterator<Item = Tile<'a>> + Clone,
     matrix: &Matrix,
     panels: Range<usize>,
-    mut put: impl FnMut(usize, Range<usize>, &[f32]),
+    mut put: impl FnMut(usize, Range<usize>, &[f32; PANEL]),
 ) {
     let mut sums = [[0; PANEL]; ROWS_MAX];
-    for panel in panels {
-        let columns = matrix.columns(panel);
+    // A tile meets some panels in turn, so that what it writes lies together, and they stay near for the next tile.
+    let together = (PANELS_BYTES / size_of_val(matrix.panel(0))).max(1);
+    for panels in blocks(panels, together) {
         for tile in tiles.clone() {
-            kernel.sum(tile.rows.len(), tile.words, matrix.panel(panel), &mut sums);
-            for ((row, sums), step) in tile.rows.zip(&sums).zip(tile.steps) {
-                put(row, columns.clone(), &matrix.values(panel, sums, *step)[..columns.len()]);
+            for panel in panels.clone() {
+                let columns = matrix.columns(panel);
+                kernel.sum(tile.rows.len(), tile.words, matrix.panel(panel), &mut sums);
+                for ((row, sums), step) in tile.rows.clone().zip(&sums).zip(tile.steps) {
+                    put(row, columns.clone(), &matrix.values(panel, sums, *step));
+                }
             }
         }
+    }
+}
+
+/// Puts a panel's values to their cells, of which the last panel may have fewer.
+#[inline(always)]
+pub(super) fn put_each(out: &mut [f32], values: &[f32; PANEL], put: impl Fn(&mut f32, f32)) {
+    match out.as_mut_array::<PANEL>() {
+        Some(out) => out.iter_mut().zip(values).for_each(|(out, value)| put(out, *value)),
+        None => out.iter_mut().zip(values).for_each(|(out, value)| put(out, *value)),
     }
 }
 

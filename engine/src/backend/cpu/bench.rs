@@ -1,0 +1,67 @@
+//! The product of experts on its own, and the peak it is compared with. Only benchmarks use it.
+
+use std::hint::black_box;
+
+use crate::backend::Backend;
+use crate::backend::cpu::kernel::Kernel;
+use crate::backend::cpu::product::{self, Cells, Part, Put};
+use crate::backend::cpu::vector::Width;
+use crate::backend::cpu::{Cpu, Rows};
+use crate::device;
+use crate::options::Dtype;
+
+/// Several matrices of one shape, each for rows of its own, on one thread.
+pub struct GroupedProduct {
+    cpu: Cpu,
+    matrices: Vec<<Cpu as Backend>::Matrix>,
+    x: Rows,
+    out: Rows,
+}
+
+impl GroupedProduct {
+    /// Random matrices `[outputs, inputs]`, packed for the format.
+    pub fn new(dtype: Dtype, matrices: usize, outputs: usize, inputs: usize) -> GroupedProduct {
+        let cpu = Cpu::new(1).in_format(device::format(dtype));
+        let weights: Vec<f32> = (0..outputs * inputs).map(|index| (index * 37 % 101) as f32 / 101.0 - 0.5).collect();
+        let matrices = (0..matrices).map(|_| cpu.matrix(&weights, inputs)).collect();
+        let (x, out) = (cpu.rows(inputs), cpu.rows(outputs));
+        GroupedProduct { cpu, matrices, x, out }
+    }
+
+    /// Operations per second with `rows` for each matrix, from f32 rows to f32 rows: conversion included.
+    pub fn measure(&mut self, rows: usize) -> f64 {
+        let GroupedProduct { cpu, matrices, x, out } = self;
+        x.resize(rows * matrices.len());
+        out.resize(rows * matrices.len());
+        for (index, x) in x.data.iter_mut().enumerate() {
+            *x = (index * 53 % 97) as f32 / 97.0 - 0.5;
+        }
+        let operations = 2.0 * (out.data.len() * x.width) as f64;
+        let start = cpu_seconds();
+        let (kernel, stride) = (cpu.kernel(matrices[0].format()), out.width);
+        let operand = &mut cpu.scratch().linear;
+        operand.clear(kernel.form, x.width);
+        matrices.iter().for_each(|_| operand.add_run(rows, kernel.rows_max));
+        operand.fill(&cpu.pool, cpu.width, |row| x.row(row));
+        let parts = matrices.iter().enumerate().map(|(run, matrix)| Part { run, matrix, first_row: 0, first_column: 0 });
+        product::multiply(&cpu.pool, kernel, operand, parts, Cells::new(&mut out.data, stride), Put::Set);
+        black_box(&out.data);
+        operations / (cpu_seconds() - start)
+    }
+}
+
+/// Operations per second of one core that multiplies what its registers hold.
+pub fn peak(dtype: Dtype) -> f64 {
+    const ROUNDS: usize = 4_000_000;
+
+    let kernel = Kernel::of(Width::detect(), device::format(dtype));
+    let start = cpu_seconds();
+    let operations = kernel.spin(black_box(ROUNDS));
+    operations as f64 / (cpu_seconds() - start)
+}
+
+/// Time that this thread has spent on a core, so that other processes do not count. Linux only.
+fn cpu_seconds() -> f64 {
+    let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    times.split(' ').next().and_then(|nanoseconds| nanoseconds.parse::<f64>().ok()).map_or(f64::NAN, |nanoseconds| nanoseconds / 1e9)
+}
