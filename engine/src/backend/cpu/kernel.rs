@@ -127,8 +127,8 @@ unsafe fn spin<D: Dot, const ROWS: usize>(rounds: usize) {
         let (mut rows, word, weights) = ([D::zeros(); ROWS], black_box(0x0101_0101), D::load(&Words([0x0101_0101; PANEL])));
         for _ in 0..rounds {
             for part in 0..D::PARTS {
-                for row in 0..ROWS {
-                    D::add(&mut rows[row], word, &weights, part);
+                for row in &mut rows {
+                    D::add(row, word, &weights, part);
                 }
             }
         }
