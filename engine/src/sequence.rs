@@ -63,6 +63,9 @@ impl Sequence {
 
     /// Begins, or begins again, after what is remembered of its tokens.
     pub(crate) fn start(&mut self, pages: &mut Pages) {
+        // Room for all that may come, so that no step allocates.
+        self.tokens.reserve_exact(self.limits.tokens_max - self.tokens.len());
+        self.pages.reserve_exact(pages.needed(self.limits.tokens_max));
         self.computed = pages.find(&mut self.pages, &self.tokens);
         self.cached.get_or_insert(self.computed);
     }

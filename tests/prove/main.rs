@@ -5,17 +5,19 @@ mod figures;
 mod fuzz;
 mod large_file;
 mod many_chats;
+mod prefix;
 mod schemas;
 
 use std::process::ExitCode;
 
 use figures::Figures;
 
-const PROOFS: [(&str, &str); 5] = [
+const PROOFS: [(&str, &str); 6] = [
     ("documents", "millrace-nano answers examples/documents.jsonl as expected"),
     ("fuzz", "broken model files, half an hour for each kind"),
     ("large-file", "50,000 lines in 200 MB, on both backings, without a model: time to queue, rate, memory"),
     ("many-chats", "1,000 chats that wait at once, and how fast others are accepted meanwhile"),
+    ("prefix", "four prefixes in turn: the engine's order of admission against first come, first served"),
     ("schemas", "500 schemas of the official test suite: kept or refused by name, valid answers, cost"),
 ];
 
@@ -28,6 +30,7 @@ async fn main() -> ExitCode {
         "fuzz" => fuzz::prove(&mut figures),
         "large-file" => large_file::prove(&mut figures).await,
         "many-chats" => many_chats::prove(&mut figures).await,
+        "prefix" => prefix::prove(&mut figures),
         "schemas" => schemas::prove(&mut figures),
         _ => {
             PROOFS.iter().for_each(|(name, about)| println!("make prove/{name:<12} {about}"));

@@ -1,6 +1,8 @@
 //! The schedule under a model that costs nothing: what it writes for a token depends on all tokens before it, read through the
 //! page tables, so that a page in wrong hands gives a wrong answer.
 
+mod allocations;
+
 use std::collections::HashMap;
 
 use super::Schedule;
