@@ -20,8 +20,8 @@ const LOCAL_TENANT: &str = "local";
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Embedded {
-    /// Opens the services in `state` and starts the workers; the caller adds what submits and dispatches. Returns once the
-    /// model can be named.
+    /// Opens the services in `state` and starts the workers, which load the model first; the caller adds what submits and
+    /// dispatches.
     pub async fn start(state: &Path, settings: consumer::Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
         let backing = Backing::open(&Config::embedded(state)).await?;
         backing.store.migrate().await?;
@@ -29,15 +29,12 @@ impl Embedded {
         backing.store.release_all().await?;
         let tenant = backing.store.ensure_tenant(LOCAL_TENANT).await?;
         let mut tasks = JoinSet::new();
-        let model = settings.engine.name().to_owned();
         tasks.spawn(consumer::run(backing.clone(), settings, shutdown.clone()));
-        let mut embedded = Self { backing, tenant, shutdown, tasks };
-        embedded.model_registered(&model).await?;
-        Ok(embedded)
+        Ok(Self { backing, tenant, shutdown, tasks })
     }
 
     /// Waits until requests can name the model; loading it may take minutes.
-    async fn model_registered(&mut self, model: &str) -> anyhow::Result<()> {
+    pub async fn model_registered(&mut self, model: &str) -> anyhow::Result<()> {
         let shutdown = self.shutdown.clone();
         while !shutdown.is_cancelled() && self.backing.store.model(model).await?.is_none() {
             tokio::select! {

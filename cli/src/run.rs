@@ -6,7 +6,7 @@ pub mod state;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -66,6 +66,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     backing::shutdown::on_signal(shutdown.clone());
     let limits = args.limits.limits();
     let settings = consumer::Settings { limits, ..consumer::Settings::new(args.model.engine()?) };
+    let engine_time = settings.engine_time.clone();
     let mut pipeline = Embedded::start(state.path(), settings, shutdown.clone()).await?;
     pipeline.spawn(producer::dispatch(pipeline.backing.clone(), shutdown.clone()));
     let (backing, tenant) = (pipeline.backing.clone(), pipeline.tenant);
@@ -92,7 +93,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     write_results(&backing, tenant, &ended, &output).await?;
     pipeline.stop().await;
     state.discard()?;
-    summarise(&ended, started.elapsed().as_secs_f64(), &output, args.json);
+    summarise(&ended, started.elapsed(), engine_time.total(), &output, args.json);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -162,18 +163,20 @@ fn report_errors(input: &Path, batch: &Batch) {
     }
 }
 
-fn summarise(batch: &Batch, seconds: f64, output: &Path, json: bool) {
+fn summarise(batch: &Batch, elapsed: Duration, in_engine: Duration, output: &Path, json: bool) {
     let (counts, usage) = (&batch.counts, &batch.usage);
+    let (seconds, engine_seconds) = (elapsed.as_secs_f64(), in_engine.as_secs_f64());
     let failed = counts.ended() - counts.succeeded;
     if json {
         let summary = json!({
             "requests": counts.total, "failed": failed, "prompt_tokens": usage.prompt, "completion_tokens": usage.completion,
-            "seconds": seconds, "output": output,
+            "seconds": seconds, "engine_seconds": engine_seconds, "output": output,
         });
         println!("{summary}");
         return;
     }
-    eprintln!("{} requests, {failed} failed, {:.1} s", counts.total, seconds);
+    let share = 100.0 * engine_seconds / seconds.max(1e-3);
+    eprintln!("{} requests, {failed} failed, {seconds:.1} s ({share:.1} % of it in the engine)", counts.total);
     eprintln!("{} tokens in, {} out, {:.0} tokens/s", usage.prompt, usage.completion, usage.total() as f64 / seconds.max(1e-3));
     eprintln!("results: {}", output.display());
 }

@@ -42,7 +42,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let limits = args.limits.limits();
     let settings = consumer::Settings { limits, webhook: args.webhooks.settings(), ..consumer::Settings::new(args.model.engine()?) };
+    let model = settings.engine.name().to_owned();
     let mut pipeline = Embedded::start(&args.state, settings, shutdown.clone()).await?;
+    pipeline.model_registered(&model).await?;
 
     let has_keys = pipeline.backing.store.has_keys().await?;
     ensure!(

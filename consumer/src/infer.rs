@@ -33,7 +33,7 @@ pub(crate) struct Loaded(Inference);
 
 /// Loads the model and tells the producers what is served.
 pub(crate) async fn load(backing: &Backing, settings: &Settings) -> anyhow::Result<Loaded> {
-    let inference = Inference::start(&settings.engine).await.context("cannot load the model")?;
+    let inference = Inference::start(&settings.engine, &settings.engine_time).await.context("cannot load the model")?;
     let served = &inference.served;
     tracing::info!(model = %served.name, slots = served.slots, device = %served.device, "model loaded");
     let model = Model {

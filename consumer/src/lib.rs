@@ -12,8 +12,10 @@ pub mod deliver;
 pub mod upkeep;
 
 mod batch_lease;
+mod engine_time;
 mod turn;
 
+pub use engine_time::EngineTime;
 pub use settings::{EngineSettings, LeaseSettings, Role, Settings, WebhookSettings};
 pub use turn::Step;
 
@@ -103,7 +105,9 @@ impl Consumer {
     }
 
     async fn send_webhooks(self: Arc<Self>) -> anyhow::Result<()> {
-        let mut courier = Courier::new(self.backing.store.clone(), &self.settings.webhook)?;
+        let (store, settings) = (self.backing.store.clone(), self.settings.webhook.clone());
+        // Reading the machine's TLS roots takes a while, and batches are waiting to be read, too.
+        let mut courier = tokio::task::spawn_blocking(move || Courier::new(store, &settings)).await??;
         let mut turns = Turns::new("webhooks", &self.backing.store, |change| matches!(change, Change::Event));
         let send = async {
             loop {

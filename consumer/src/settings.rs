@@ -6,12 +6,16 @@ use domain::limits::Limits;
 use engine::{ModelSource, Options};
 use ipnet::IpNet;
 
+use crate::engine_time::EngineTime;
+
 /// Everything a consumer needs besides its backing services.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Without `infer` no model is loaded.
     pub roles: BTreeSet<Role>,
     pub engine: EngineSettings,
+    /// Where the engine's working time is counted.
+    pub engine_time: EngineTime,
     pub limits: Limits,
     pub webhook: WebhookSettings,
     pub lease: LeaseSettings,
@@ -27,6 +31,7 @@ impl Settings {
         Self {
             roles: Role::ALL.into(),
             engine,
+            engine_time: EngineTime::default(),
             limits: Limits::default(),
             webhook: WebhookSettings::default(),
             lease: LeaseSettings::default(),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use backing::Backing;
+use backing::{Backing, store::Change};
 use domain::{
     batch::Batch,
     id::{BatchId, TenantId},
@@ -37,13 +37,16 @@ impl Progress {
 
     /// Follows the batch until it has ended.
     pub async fn follow(&mut self, backing: &Backing, tenant: TenantId, id: BatchId) -> anyhow::Result<Batch> {
+        let mut changes = backing.store.changes();
         loop {
             let batch = backing.store.batch(tenant, id).await?.context("the batch is gone from the state folder")?;
             self.show(&batch);
             if batch.state.is_terminal() {
                 return Ok(batch);
             }
-            tokio::time::sleep(REFRESH).await;
+            let moved_on = async { while changes.next().await != Change::Batch(id) {} };
+            // Between its states the batch counts; the bar shows it as often as an eye can follow.
+            let _ = tokio::time::timeout(REFRESH, moved_on).await;
         }
     }
 

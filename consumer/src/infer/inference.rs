@@ -7,7 +7,7 @@ mod null;
 use domain::{answer::Answer, error::ApiError, request::Request};
 use tokio::sync::mpsc;
 
-use crate::settings::EngineSettings;
+use crate::{engine_time::EngineTime, settings::EngineSettings};
 
 /// The consumer's name for a running request.
 pub(super) type Ticket = u64;
@@ -74,9 +74,11 @@ struct Ends {
 
 impl Inference {
     /// Loads what the settings name.
-    pub(super) async fn start(settings: &EngineSettings) -> anyhow::Result<Self> {
+    pub(super) async fn start(settings: &EngineSettings, time: &EngineTime) -> anyhow::Result<Self> {
         match settings {
-            EngineSettings::Native { name, source, options } => native::start(name.clone(), source.clone(), options.clone()).await,
+            EngineSettings::Native { name, source, options } => {
+                native::start(name.clone(), source.clone(), options.clone(), time.clone()).await
+            }
             EngineSettings::Null { name, tokens_per_s, slots } => Ok(null::start(name.clone(), *tokens_per_s, *slots)),
         }
     }

@@ -15,17 +15,18 @@ use tokio::sync::{
 };
 
 use super::{Command, Ends, Event, Inference, Job, Served, Ticket};
+use crate::engine_time::EngineTime;
 
 /// Loads the model on the thread that will run it.
-pub(super) async fn start(name: String, source: ModelSource, options: Options) -> anyhow::Result<Inference> {
+pub(super) async fn start(name: String, source: ModelSource, options: Options, time: EngineTime) -> anyhow::Result<Inference> {
     let (loaded, ready) = oneshot::channel();
-    let run = move || match Engine::load(&source, &options) {
+    let run = move || match time.measure(|| Engine::load(&source, &options)) {
         Err(error) => drop(loaded.send(Err(error))),
         Ok(engine) => {
             let (inference, ends) = Inference::connect(served(name, &engine, &options));
             if loaded.send(Ok(inference)).is_ok() {
                 // An error is a consumer that has gone; the process ends.
-                let _ = Bench { engine, ends, waiting: VecDeque::new(), running: HashSet::new(), alone: false }.run();
+                let _ = Bench { engine, time, ends, waiting: VecDeque::new(), running: HashSet::new(), alone: false }.run();
             }
         }
     };
@@ -47,6 +48,7 @@ fn served(name: String, engine: &Engine, options: &Options) -> Served {
 /// The engine with what waits beside it.
 struct Bench {
     engine: Engine,
+    time: EngineTime,
     ends: Ends,
     waiting: VecDeque<Job>,
     /// What the engine has, started or not.
@@ -75,7 +77,7 @@ impl Bench {
                 }
             }
             self.admit()?;
-            for finished in self.engine.step() {
+            for finished in self.time.measure(|| self.engine.step()) {
                 self.running.remove(&finished.id);
                 self.ends.events.blocking_send(Event::Ended(finished.id, convert::outcome(finished.outcome)))?;
             }
@@ -117,7 +119,7 @@ impl Bench {
             let undisturbed = self.running.is_empty() || !(next.alone || self.alone);
             let Some(job) = self.waiting.pop_front_if(|_| undisturbed && self.engine.room() > 0) else { break };
             self.alone = job.alone;
-            match self.engine.add(job.ticket, convert::request(job.request)) {
+            match self.time.measure(|| self.engine.add(job.ticket, convert::request(job.request))) {
                 Ok(()) => drop(self.running.insert(job.ticket)),
                 Err(refusal) => self.ends.events.blocking_send(Event::Ended(job.ticket, Err(convert::refusal(refusal))))?,
             }
