@@ -84,15 +84,18 @@ impl Sampler {
 
     /// Draws the next token among those permitted. None if a logit is not a number.
     pub(crate) fn draw(&self, logits: &[f32], place: Place, permit: &Permit, scratch: &mut Scratch) -> Option<u32> {
-        if logits.iter().any(|logit| logit.is_nan()) {
-            return None;
-        }
         let logits = self.adjustments.apply(logits, place, &mut scratch.logits, &mut scratch.counts);
+        let best = highest(logits)?;
         let ids = (0..logits.len() as u32).filter(|id| permit.allows(*id));
-        let highest = ids.clone().map(|id| logits[id as usize]).fold(f32::NEG_INFINITY, f32::max);
+        let best = if permit.allows(best) {
+            best
+        } else {
+            ids.clone().reduce(|best, id| if logits[id as usize] > logits[best as usize] { id } else { best })?
+        };
         if self.temperature < 1e-5 {
-            return ids.clone().find(|id| logits[*id as usize] == highest);
+            return Some(best);
         }
+        let highest = logits[best as usize];
         let candidate = |id| {
             let logit = logits[id as usize];
             Candidate { id, logit, weight: f64::from((logit - highest) / self.temperature).exp() }
@@ -117,6 +120,32 @@ impl Sampler {
             leave_nucleus(candidates, f64::from(self.top_p));
         }
     }
+}
+
+/// The first of the highest logits. None if one is not a number. Whole blocks are compared first, which vectorises.
+fn highest(logits: &[f32]) -> Option<u32> {
+    const BLOCK: usize = 512;
+    const LANES: usize = 16;
+
+    let (mut best, mut found) = (f32::NEG_INFINITY, 0);
+    for (block, logits) in logits.chunks(BLOCK).enumerate() {
+        let (mut lanes, mut numbers) = ([f32::NEG_INFINITY; LANES], true);
+        for chunk in logits.chunks(LANES) {
+            for (lane, logit) in lanes.iter_mut().zip(chunk) {
+                numbers &= !logit.is_nan();
+                *lane = if *logit > *lane { *logit } else { *lane };
+            }
+        }
+        if !numbers {
+            return None;
+        }
+        let here = lanes.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        if here > best {
+            (best, found) = (here, block);
+        }
+    }
+    let place = logits[found * BLOCK..].iter().position(|logit| *logit == best)?;
+    Some((found * BLOCK + place) as u32)
 }
 
 /// Leaves the fewest candidates that have this share of the weight. Only as many are sorted as it takes to find them.

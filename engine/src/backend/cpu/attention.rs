@@ -1,6 +1,7 @@
 //! Attention of one row over the paged cache, for all heads that share a key and a value. In latent attention queries
 //! come in the space of the cache, so these are all heads, and the value is a part of the key.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::backend::cpu::Cache;
@@ -28,36 +29,63 @@ impl<'a> Context<'a> {
     }
 }
 
-for_every_width! {
-    /// Softmax-weighted values of the context, for each head of one row.
-    fn attend(queries: &[f32], context: &Context, scale: f32, out: &mut [f32]) =
-        attend_body::<1>, attend_body::<4>, attend_body::<4>
+/// What attention works in; each compute thread keeps its own.
+#[derive(Default)]
+struct Scratch {
+    /// The channels of all heads side by side.
+    queries: Vec<Lanes>,
+    /// For each position the scores of all heads, then their weights.
+    scores: Vec<Lanes>,
+    /// The weights of each head, position by position.
+    weights: Vec<f32>,
 }
 
-#[inline(always)]
-fn attend_body<const TILE: usize>(queries: &[f32], context: &Context, scale: f32, out: &mut [f32]) {
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Softmax-weighted values of the context, for each head of one row.
+pub(super) fn attend(width: Width, queries: &[f32], context: &Context, scale: f32, out: &mut [f32]) {
     let (key, value) = (context.keys.len(), context.values.len());
-    let (mut panel, mut scores, mut weights) = (vec![[0.0; LANES]; key], Vec::new(), Vec::new());
-    for (queries, out) in queries.chunks(LANES * key).zip(out.chunks_mut(LANES * value)) {
-        // With the channels of all heads side by side, scores are the product of the keys with a matrix.
-        for (head, query) in queries.chunks_exact(key).enumerate() {
-            for (lanes, channel) in panel.iter_mut().zip(query) {
-                lanes[head] = channel * scale;
+    SCRATCH.with_borrow_mut(|Scratch { queries: panel, scores, weights }| {
+        for (queries, out) in queries.chunks(LANES * key).zip(out.chunks_mut(LANES * value)) {
+            // Side by side, scores are the product of the keys with a matrix.
+            panel.clear();
+            panel.resize(key, [0.0; LANES]);
+            for (head, query) in queries.chunks_exact(key).enumerate() {
+                for (lanes, channel) in panel.iter_mut().zip(query) {
+                    lanes[head] = channel * scale;
+                }
             }
+            score(width, context, panel, scores);
+            softmax(width, scores);
+            weights.clear();
+            for head in 0..out.len() / value {
+                weights.extend(scores.iter().map(|lanes| lanes[head]));
+            }
+            weigh(width, Strided::packed(weights, scores.len()), context, out);
         }
-        score::<TILE>(context, &panel, &mut scores);
-        softmax(&mut scores);
-        weights.clear();
-        for head in 0..out.len() / value {
-            weights.extend(scores.iter().map(|lanes| lanes[head]));
-        }
-        weigh(Strided::packed(&weights, scores.len()), context, out);
-    }
+    });
 }
 
-/// The product of every key with every query, position by position.
+// Each of these is compiled on its own: together they are too much for the optimiser to keep their sums in registers.
+for_every_width! {
+    /// The product of every key with every query, position by position.
+    fn score(context: &Context, queries: &[Lanes], scores: &mut Vec<Lanes>) = score_body::<1>, score_body::<4>, score_body::<8>
+}
+
+for_every_width! {
+    /// Softmax over the positions, for all heads at once.
+    fn softmax(scores: &mut [Lanes]) = softmax_body
+}
+
+for_every_width! {
+    /// For each head the sum of weight times value.
+    fn weigh(weights: Strided, context: &Context, out: &mut [f32]) = weigh_body::<LANES>, weigh_body::<LANES>, weigh_body::<{ 4 * LANES }>
+}
+
 #[inline(always)]
-fn score<const TILE: usize>(context: &Context, queries: &[Lanes], scores: &mut Vec<Lanes>) {
+fn score_body<const TILE: usize>(context: &Context, queries: &[Lanes], scores: &mut Vec<Lanes>) {
     scores.clear();
     for page in &context.pages {
         let keys = Strided::packed(page, context.entry).skip(context.keys.start);
@@ -71,9 +99,8 @@ fn score<const TILE: usize>(context: &Context, queries: &[Lanes], scores: &mut V
     }
 }
 
-/// Softmax over the positions, for all heads at once.
 #[inline(always)]
-fn softmax(scores: &mut [Lanes]) {
+fn softmax_body(scores: &mut [Lanes]) {
     let mut highest = [f32::NEG_INFINITY; LANES];
     for score in scores.iter() {
         for (highest, score) in highest.iter_mut().zip(score) {
@@ -94,24 +121,31 @@ fn softmax(scores: &mut [Lanes]) {
     }
 }
 
-/// For each head the sum of weight times value.
 #[inline(always)]
-fn weigh(weights: Strided, context: &Context, out: &mut [f32]) {
+fn weigh_body<const WIDTH: usize>(weights: Strided, context: &Context, out: &mut [f32]) {
     let value = context.values.len();
+    let wide = value - value % WIDTH;
     let blocked = value - value % LANES;
-    let summed = weights.count - weights.count % HEADS;
-    for channel in (0..blocked).step_by(LANES) {
-        for head in (0..summed).step_by(HEADS) {
-            weigh_block::<HEADS, LANES>(weights, head, context, channel, out);
-        }
-        for head in summed..weights.count {
-            weigh_block::<1, LANES>(weights, head, context, channel, out);
-        }
+    for channel in (0..wide).step_by(WIDTH) {
+        weigh_heads::<WIDTH>(weights, context, channel, out);
+    }
+    for channel in (wide..blocked).step_by(LANES) {
+        weigh_heads::<LANES>(weights, context, channel, out);
     }
     for channel in blocked..value {
-        for head in 0..weights.count {
-            weigh_block::<1, 1>(weights, head, context, channel, out);
-        }
+        weigh_heads::<1>(weights, context, channel, out);
+    }
+}
+
+/// All heads, some neighbouring channels.
+#[inline(always)]
+fn weigh_heads<const WIDTH: usize>(weights: Strided, context: &Context, channel: usize, out: &mut [f32]) {
+    let together = weights.count - weights.count % HEADS;
+    for head in (0..together).step_by(HEADS) {
+        weigh_block::<HEADS, WIDTH>(weights, head, context, channel, out);
+    }
+    for head in together..weights.count {
+        weigh_block::<1, WIDTH>(weights, head, context, channel, out);
     }
 }
 

@@ -73,7 +73,7 @@ impl Operand {
             for (index, step) in steps.iter_mut().enumerate() {
                 let row = row(rows.start + index);
                 *step = form.format.step(width, row);
-                convert(width, form, row, *step, words[index..].iter_mut().step_by(rows.len()));
+                convert(width, form, row, *step, words, rows.len(), index);
             }
         });
     }
@@ -98,15 +98,20 @@ impl Operand {
     }
 }
 
-/// Writes the words of one row to its places.
-fn convert<'a>(width: Width, form: Form, row: &[f32], step: f32, mut places: impl Iterator<Item = &'a mut u32>) {
-    let mut put = |word| {
-        if let Some(place) = places.next() {
-            *place = word;
+/// Writes the words of one row, which is `index` in a tile of so many `rows`.
+fn convert(width: Width, form: Form, row: &[f32], step: f32, tile: &mut [u32], rows: usize, index: usize) {
+    let mut first = index;
+    form.format.encode(width, row, step, OFFSET, |words| {
+        let mut put = |first: usize, word: fn(u32) -> u32| {
+            let places = tile[first..].iter_mut().step_by(form.parts * rows);
+            places.zip(words).for_each(|(place, packed)| *place = word(*packed));
+        };
+        if form.parts == 1 {
+            put(first, |word| word);
+        } else {
+            put(first, |word| word << 16);
+            put(first + rows, |word| word & 0xffff_0000);
         }
-    };
-    form.format.encode(width, row, step, OFFSET, |words| match form.parts {
-        1 => words.iter().for_each(|word| put(*word)),
-        _ => words.iter().flat_map(|word| [word << 16, word & 0xffff_0000]).for_each(&mut put),
+        first += words.len() * form.parts * rows;
     });
 }
