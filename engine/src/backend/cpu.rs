@@ -142,9 +142,8 @@ impl Backend for Cpu {
     fn rms_norm(&self, x: &Rows, norm: &Norm<Cpu>, out: &mut Rows) {
         out.resize(x.count());
         let width = norm.weight.len();
-        for (x, out) in x.data.chunks_exact(width).zip(out.data.chunks_exact_mut(width)) {
-            vector::rms_norm(self.width, x, &norm.weight, norm.epsilon, out);
-        }
+        let rows = x.data.chunks_exact(width).zip(out.data.chunks_exact_mut(width));
+        self.pool.split_rows(x.data.len(), rows, |(x, out)| vector::rms_norm(self.width, x, &norm.weight, norm.epsilon, out));
     }
 
     fn linear(&self, x: &Rows, matrix: &Matrix, out: &mut Rows) {
@@ -191,9 +190,8 @@ impl Backend for Cpu {
 
     fn swiglu(&self, x: &Rows, out: &mut Rows) {
         out.resize(x.count());
-        for (x, out) in x.data.chunks_exact(x.width).zip(out.data.chunks_exact_mut(out.width)) {
-            vector::swiglu(self.width, x, out);
-        }
+        let rows = x.data.chunks_exact(x.width).zip(out.data.chunks_exact_mut(out.width));
+        self.pool.split_rows(x.data.len(), rows, |(x, out)| vector::swiglu(self.width, x, out));
     }
 
     fn mla_cache(&self, x: &Rows, norm: &Norm<Cpu>, rope: &Rope, batch: &Batch, cache: &mut Cache) {

@@ -129,8 +129,7 @@ impl Cpu {
         let parts = parts.map(|(run, expert)| Part { run, matrix: &experts[*expert].gate_up, first_row: 0, first_column: 0 });
         product::multiply(pool, kernel, gathered, parts, Cells::new(raised, raised_width), Put::Set);
 
-        let cost = raised.len() * 8;
-        pool.split(cost, raised.chunks_exact_mut(raised_width), |row| vector::swiglu_in_place(width, row));
+        pool.split_rows(raised.len(), raised.chunks_exact_mut(raised_width), |row| vector::swiglu_in_place(width, row));
         gated.fill(pool, width, |place| &raised[place * raised_width..][..raised_width / 2]);
 
         // A task has the same outputs of all experts, so that it can add them up in their order.

@@ -69,7 +69,7 @@ impl Operand {
             let steps = steps.split_off_mut(..rows.len()).unwrap_or_default();
             (rows.clone(), words, steps)
         });
-        pool.split(self.rows * self.inputs, tasks, |(rows, words, steps)| {
+        pool.split_rows(self.rows * self.inputs, tasks, |(rows, words, steps)| {
             for (index, step) in steps.iter_mut().enumerate() {
                 let row = row(rows.start + index);
                 *step = form.format.step(width, row);

@@ -10,6 +10,9 @@ use std::thread::{self, JoinHandle};
 /// Multiplications below which waking a thread costs more than it brings. Tests wake them always.
 const WORTH_WAKING: usize = if cfg!(test) { 1 } else { 200_000 };
 
+/// Multiplications that reading, converting and writing one number takes as long as.
+const NUMBER: usize = 16;
+
 /// Pieces of work for each thread, so that a slow thread does not keep the others waiting.
 const SHARES: usize = 2;
 
@@ -74,6 +77,11 @@ impl Pool {
                 run(task);
             }
         });
+    }
+
+    /// The same for work that goes once over so many numbers.
+    pub(super) fn split_rows<T>(&self, numbers: usize, rows: impl Iterator<Item = T> + Send, run: impl Fn(T) + Sync) {
+        self.split(numbers * NUMBER, rows, run);
     }
 
     /// Runs `job` here and on every worker that comes before this thread is through with it. Returns when all have returned.

@@ -7,7 +7,7 @@ use crate::backend::cpu::format::Format;
 use crate::backend::cpu::vector::Width;
 
 /// How far ahead of the products weights are brought near, in bytes.
-const AHEAD: usize = 1536;
+const AHEAD: usize = 8192;
 
 /// The kernel of a vector width, if it has one. Machines with AVX-512 but without its dot products take AVX2's.
 pub(super) fn kernel(width: Width, format: Format) -> Option<Kernel> {
@@ -76,8 +76,8 @@ unsafe fn load(weights: &Words) -> [__m512i; 2] {
     let first = weights.0.as_ptr();
     // SAFETY: a prefetch may name any address; the loads lie within the lanes.
     unsafe {
-        _mm_prefetch::<_MM_HINT_T0>(first.wrapping_byte_add(AHEAD).cast());
-        _mm_prefetch::<_MM_HINT_T0>(first.wrapping_byte_add(AHEAD + 64).cast());
+        _mm_prefetch::<_MM_HINT_T1>(first.wrapping_byte_add(AHEAD).cast());
+        _mm_prefetch::<_MM_HINT_T1>(first.wrapping_byte_add(AHEAD + 64).cast());
         [_mm512_load_si512(first.cast()), _mm512_load_si512(first.add(PANEL / 2).cast())]
     }
 }
