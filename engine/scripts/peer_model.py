@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 MOE = dict(
@@ -60,7 +61,7 @@ def write_dense(folder: Path) -> None:
     words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     words += [f"▁filler{index}" for index in range(DENSE["vocab_size"] - len(words))]
     (folder / "tokenizer.model").write_bytes(sentencepiece_model(words))
-    (folder / "tokenizer.json").write_text(json.dumps(byte_fallback(words)))
+    byte_level(len(words)).save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
 
 
@@ -79,11 +80,14 @@ def sentencepiece_model(words: list[str]) -> bytes:
     return model.SerializeToString()
 
 
-def byte_fallback(words: list[str]) -> dict:
-    """The same vocabulary as a tokenizer.json, for this engine."""
-    model = {"type": "BPE", "unk_token": "<unk>", "byte_fallback": True, "vocab": {word: index for index, word in enumerate(words)}, "merges": []}
-    special = [dict(id=index, content=words[index], single_word=False, lstrip=False, rstrip=False, normalized=False, special=True) for index in range(3)]
-    return {"version": "1.0", "added_tokens": special, "decoder": {"type": "ByteFallback"}, "model": model}
+def byte_level(size: int) -> Tokenizer:
+    """For this engine: bytes, and fillers up to the same size."""
+    words = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words += [f"filler{index}" for index in range(size - len(words))]
+    tokenizer = Tokenizer(models.BPE({word: index for index, word in enumerate(words)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
 
 
 def extend(path: Path, fields: dict) -> None:

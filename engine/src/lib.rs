@@ -45,3 +45,6 @@ pub use request::{
     Tools, TopLogprob, Usage,
 };
 pub use shape::{SHAPES, shape};
+
+#[cfg(test)]
+mod allocations;

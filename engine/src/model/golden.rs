@@ -17,11 +17,11 @@ fn fixture(variant: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(variant)
 }
 
-pub(super) fn load(variant: &str, threads: usize, cache_tokens: usize) -> (Model<Cpu>, ModelConfig) {
+pub(super) fn load(variant: &str, cpu: Cpu, cache_tokens: usize) -> (Model<Cpu>, ModelConfig) {
     let source = ModelSource::Directory(fixture(variant));
     let config = ModelConfig::parse(&source.require("config.json").unwrap()).unwrap();
     let weights = Weights::open(&source, config.fp8_block).unwrap();
-    let model = Model::load(Cpu::new(threads), &config, &weights, cache_tokens, 128).unwrap();
+    let model = Model::load(cpu, &config, &weights, cache_tokens, 128).unwrap();
     (model, config)
 }
 
@@ -40,7 +40,7 @@ fn highest(logits: &[f32]) -> u32 {
 }
 
 fn check(variant: &str) {
-    let (mut model, config) = load(variant, 2, 128);
+    let (mut model, config) = load(variant, Cpu::new(2), 128);
     let bytes = std::fs::read(fixture(variant).join("golden.bin")).unwrap();
     let golden = SafeTensors::deserialize(&bytes).unwrap();
     let numbers = |name: &str| golden.tensor(name).unwrap().data().as_chunks::<4>().0.to_vec();

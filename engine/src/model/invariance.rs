@@ -1,5 +1,7 @@
-//! Logits are the same bits whatever else is in the batch, and however a prompt is cut, paged and threaded.
+//! In every format logits are the same bits whatever else is in the batch, and however a prompt is cut, paged and threaded.
 
+use crate::allocations;
+use crate::backend::cpu::{Cpu, Format};
 use crate::batch::Batch;
 use crate::model::Forward;
 use crate::model::golden::load;
@@ -18,8 +20,8 @@ struct Scene {
 const ALONE: Scene = Scene { chunk: TOKENS, page_tokens: CACHE_TOKENS, threads: 1, companions: 0 };
 
 /// The logits after every token of the prompt, as bits.
-fn logits(variant: &str, scene: &Scene) -> Vec<u32> {
-    let (mut model, config) = load(variant, scene.threads, CACHE_TOKENS);
+fn logits(variant: &str, format: Format, scene: &Scene) -> Vec<u32> {
+    let (mut model, config) = load(variant, Cpu::new(scene.threads).in_format(format), CACHE_TOKENS);
     let tokens: Vec<u32> = (0..TOKENS as u32).map(|index| (index * 37 + 11) % 288).collect();
     // Pages from the far end of the cache, in falling order, so that neighbours in the prompt are none in memory.
     let last = CACHE_TOKENS / scene.page_tokens - 1;
@@ -61,9 +63,30 @@ fn logits_are_the_same_bits_in_every_scene() {
         Scene { chunk: 1, companions: 40, page_tokens: 7, threads: 4 },
     ];
     for variant in ["everything", "two_groups", "v2", "qwen2", "qwen3_moe", "olmoe_clip"] {
-        let alone = logits(variant, &ALONE);
-        for (index, scene) in scenes.iter().enumerate() {
-            assert!(logits(variant, scene) == alone, "{variant}, scene {index}");
+        for format in [Format::F32, Format::Bf16, Format::Int8] {
+            let alone = logits(variant, format, &ALONE);
+            for (index, scene) in scenes.iter().enumerate() {
+                assert!(logits(variant, format, scene) == alone, "{variant} in {format:?}, scene {index}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_is_no_larger_than_one_before_is_computed_without_the_heap() {
+    for variant in ["everything", "v2", "qwen2", "qwen3_moe", "olmoe_clip"] {
+        for format in [Format::F32, Format::Bf16, Format::Int8] {
+            let (mut model, _) = load(variant, Cpu::new(1).in_format(format), CACHE_TOKENS);
+            let mut batch = Batch::default();
+            let mut forward = |tokens: usize| {
+                batch.clear(16);
+                (0..8).for_each(|sequence| batch.push(sequence, 0, &vec![7; tokens], &[sequence as u32], true));
+                let before = allocations::count();
+                model.forward(&batch);
+                allocations::count() - before
+            };
+            assert!(forward(16) > 0, "the first batch makes room");
+            assert_eq!([16, 5, 1].map(forward), [0; 3], "{variant} in {format:?}");
         }
     }
 }

@@ -12,9 +12,11 @@ use crate::batch::{Batch, Row};
 /// Heads whose weighted sums stay in registers together.
 const HEADS: usize = 4;
 
-/// The cached entries that one row may look at, in the order of their positions: one slice for each page.
+/// The cached entries that one row may look at, in the order of their positions.
 pub(super) struct Context<'a> {
-    pages: Vec<&'a [f32]>,
+    row: Row,
+    batch: &'a Batch,
+    cache: &'a Cache,
     /// Numbers in an entry.
     entry: usize,
     keys: Range<usize>,
@@ -23,9 +25,13 @@ pub(super) struct Context<'a> {
 
 impl<'a> Context<'a> {
     /// `keys` and `values` are the places of the shared key and value in an entry.
-    pub(super) fn of(row: Row, batch: &Batch, cache: &'a Cache, keys: Range<usize>, values: Range<usize>) -> Context<'a> {
-        let pages = batch.context(row).map(|slots| cache.entries(slots));
-        Context { pages: pages.collect(), entry: cache.width, keys, values }
+    pub(super) fn of(row: Row, batch: &'a Batch, cache: &'a Cache, keys: Range<usize>, values: Range<usize>) -> Context<'a> {
+        Context { row, batch, cache, entry: cache.width, keys, values }
+    }
+
+    /// A run of entries for each page.
+    fn pages(&self) -> impl Iterator<Item = &'a [f32]> {
+        self.batch.context(self.row).map(|slots| self.cache.entries(slots))
     }
 }
 
@@ -87,7 +93,7 @@ for_every_width! {
 #[inline(always)]
 fn score_body<const TILE: usize>(context: &Context, queries: &[Lanes], scores: &mut Vec<Lanes>) {
     scores.clear();
-    for page in &context.pages {
+    for page in context.pages() {
         let keys = Strided::packed(page, context.entry).skip(context.keys.start);
         let tiled = keys.count - keys.count % TILE;
         for first in (0..tiled).step_by(TILE) {
@@ -155,7 +161,7 @@ fn weigh_block<const N: usize, const WIDTH: usize>(weights: Strided, head: usize
     let first = context.values.start + channel;
     let mut sums = [[0.0; WIDTH]; N];
     let mut position = 0;
-    for page in &context.pages {
+    for page in context.pages() {
         let values = page.chunks_exact(context.entry).map(|entry| entry[first..].first_chunk().unwrap_or(&[0.0; WIDTH]));
         let entries = values.len();
         sums = strided::tile(sums, weights.skip(position).rows(head), values);

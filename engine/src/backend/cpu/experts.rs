@@ -14,25 +14,67 @@ pub(crate) struct Routes {
     per_token: usize,
     experts: Vec<usize>,
     weights: Vec<f32>,
+    choice: Choice,
+}
+
+/// What choosing for one row works in; the memory is kept.
+#[derive(Default)]
+struct Choice {
+    scores: Vec<f32>,
+    biased: Vec<f32>,
+    groups: Vec<f32>,
+    order: Vec<usize>,
+    kept: Vec<usize>,
 }
 
 impl Routes {
     /// Chooses by score plus bias, the best groups first; weighs by the score alone. Ties go to the lower index.
     pub(super) fn choose(&mut self, logits: &[f32], bias: Option<&[f32]>, moe: &MoeConfig) {
-        self.per_token = moe.per_token;
-        self.experts.clear();
-        self.weights.clear();
+        let Routes { per_token, experts, weights, choice } = self;
+        *per_token = moe.per_token;
+        experts.clear();
+        weights.clear();
         for logits in logits.chunks_exact(moe.experts) {
-            let scores = scores(logits, moe.router.scores);
-            let mut choice = scores.clone();
-            choice.iter_mut().zip(bias.unwrap_or_default()).for_each(|(choice, bias)| *choice += bias);
-            close_groups(&mut choice, moe);
-            let mut chosen = best(&choice, moe.per_token);
-            chosen.sort_unstable();
+            let (chosen, scores) = choice.of(logits, bias, moe);
             let total: f32 = chosen.iter().map(|expert| scores[*expert]).sum();
             let norm = if moe.router.normalise { total + 1e-20 } else { 1.0 };
-            self.weights.extend(chosen.iter().map(|expert| scores[*expert] / norm * moe.router.scale));
-            self.experts.extend(chosen);
+            weights.extend(chosen.iter().map(|expert| scores[*expert] / norm * moe.router.scale));
+            experts.extend_from_slice(chosen);
+        }
+    }
+}
+
+impl Choice {
+    /// The experts of one row, in rising order, and what the router thinks of all.
+    fn of(&mut self, logits: &[f32], bias: Option<&[f32]>, moe: &MoeConfig) -> (&[usize], &[f32]) {
+        score(logits, moe.router.scores, &mut self.scores);
+        self.biased.clone_from(&self.scores);
+        self.biased.iter_mut().zip(bias.unwrap_or_default()).for_each(|(score, bias)| *score += bias);
+        self.close_groups(moe);
+        best(&self.biased, moe.per_token, &mut self.order);
+        self.order.sort_unstable();
+        (&self.order, &self.scores)
+    }
+
+    /// Leaves only the groups whose best experts score highest.
+    fn close_groups(&mut self, moe: &MoeConfig) {
+        let Choice { biased, groups, order, kept, .. } = self;
+        let Router { scores, groups: count, groups_kept, .. } = moe.router;
+        if groups_kept == count {
+            return;
+        }
+        let size = moe.experts / count;
+        let counting = if scores == Scores::BiasedSigmoid { 2 } else { 1 };
+        groups.clear();
+        groups.extend(biased.chunks_exact(size).map(|group| {
+            best(group, counting, order);
+            order.iter().map(|expert| group[*expert]).sum::<f32>()
+        }));
+        best(groups, groups_kept, kept);
+        for (index, group) in biased.chunks_exact_mut(size).enumerate() {
+            if !kept.contains(&index) {
+                group.fill(f32::NEG_INFINITY);
+            }
         }
     }
 }
@@ -40,45 +82,28 @@ impl Routes {
 #[cfg(test)]
 impl Routes {
     pub(super) fn given(per_token: usize, experts: Vec<usize>, weights: Vec<f32>) -> Routes {
-        Routes { per_token, experts, weights }
+        Routes { per_token, experts, weights, choice: Choice::default() }
     }
 }
 
 /// What the router thinks of each expert.
-fn scores(logits: &[f32], kind: Scores) -> Vec<f32> {
+fn score(logits: &[f32], kind: Scores, scores: &mut Vec<f32>) {
+    scores.clear();
     if kind == Scores::BiasedSigmoid {
-        return logits.iter().map(|logit| sigmoid(*logit)).collect();
+        return scores.extend(logits.iter().map(|logit| sigmoid(*logit)));
     }
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f32> = logits.iter().map(|logit| exp(logit - highest)).collect();
-    let total: f32 = powers.iter().sum();
-    powers.iter().map(|power| power / total).collect()
-}
-
-/// Leaves only the groups whose best experts score highest.
-fn close_groups(choice: &mut [f32], moe: &MoeConfig) {
-    let Router { scores, groups, groups_kept, .. } = moe.router;
-    if groups_kept == groups {
-        return;
-    }
-    let size = moe.experts / groups;
-    let counting = if scores == Scores::BiasedSigmoid { 2 } else { 1 };
-    let together = |group: &[f32]| best(group, counting).iter().map(|expert| group[*expert]).sum();
-    let groups: Vec<f32> = choice.chunks_exact(size).map(together).collect();
-    let kept = best(&groups, groups_kept);
-    for (index, group) in choice.chunks_exact_mut(size).enumerate() {
-        if !kept.contains(&index) {
-            group.fill(f32::NEG_INFINITY);
-        }
-    }
+    scores.extend(logits.iter().map(|logit| exp(logit - highest)));
+    let total: f32 = scores.iter().sum();
+    scores.iter_mut().for_each(|score| *score /= total);
 }
 
 /// The indices of the highest values, best first.
-fn best(values: &[f32], count: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
+fn best(values: &[f32], count: usize, order: &mut Vec<usize>) {
+    order.clear();
+    order.extend(0..values.len());
+    order.sort_unstable_by(|a, b| values[*b].total_cmp(&values[*a]).then(a.cmp(b)));
     order.truncate(count);
-    order
 }
 
 /// What lies between the router and the experts' answers; the memory is kept.
