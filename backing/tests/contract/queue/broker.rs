@@ -28,6 +28,11 @@ impl Broker {
         self.call("kill", &["rabbitmq"]);
     }
 
+    /// In good order, with everything on the disk.
+    pub(crate) fn stop(&self) {
+        self.call("stop", &["rabbitmq"]);
+    }
+
     pub(crate) fn wipe(&self) {
         self.call("wipe", &["rabbitmq"]);
     }
