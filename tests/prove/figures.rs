@@ -33,8 +33,8 @@ impl Figures {
     }
 
     fn claim(&mut self, what: &str, measured: f64, goal: Value, holds: bool) {
-        let measured = (measured * 1000.0).round() / 1000.0;
-        println!("{} {what}: {measured} {goal}", if holds { "holds " } else { "BROKEN" });
+        let measured = rounded(measured);
+        println!("{} {what}: {measured:?} {goal}", if holds { "holds " } else { "BROKEN" });
         self.claims.push(json!({ "what": what, "measured": measured, "goal": goal, "holds": holds }));
         self.all_hold &= holds;
     }
@@ -56,6 +56,12 @@ impl Figures {
         println!("written to {}", file.display());
         if self.all_hold { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+/// To three places, and a small number to three digits.
+fn rounded(number: f64) -> f64 {
+    let digits = if number == 0.0 { 3 } else { (2 - number.abs().log10().floor() as i32).max(3) };
+    format!("{number:.*}", digits as usize).parse().unwrap_or(number)
 }
 
 fn processor() -> String {

@@ -2,6 +2,7 @@
 
 mod documents;
 mod figures;
+mod formats;
 mod fuzz;
 mod large_file;
 mod many_chats;
@@ -12,8 +13,9 @@ use std::process::ExitCode;
 
 use figures::Figures;
 
-const PROOFS: [(&str, &str); 6] = [
+const PROOFS: [(&str, &str); 7] = [
     ("documents", "millrace-nano answers examples/documents.jsonl as expected"),
+    ("formats", "what bf16 and int8 cost: the error of each operation, and millrace-nano's scores on 2,000 documents"),
     ("fuzz", "broken model files, half an hour for each kind"),
     ("large-file", "50,000 lines in 200 MB, on both backings, without a model: time to queue, rate, memory"),
     ("many-chats", "1,000 chats that wait at once, and how fast others are accepted meanwhile"),
@@ -27,6 +29,7 @@ async fn main() -> ExitCode {
     let mut figures = Figures::new(&name);
     match name.as_str() {
         "documents" => documents::prove(&mut figures),
+        "formats" => formats::prove(&mut figures),
         "fuzz" => fuzz::prove(&mut figures),
         "large-file" => large_file::prove(&mut figures).await,
         "many-chats" => many_chats::prove(&mut figures).await,

@@ -1,5 +1,6 @@
 //! The CPU: plain f32 is the specification of every operation, blocked and threaded.
 
+pub(crate) mod accuracy;
 mod attention;
 pub(crate) mod bench;
 mod experts;

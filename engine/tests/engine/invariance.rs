@@ -29,13 +29,13 @@ fn assert_same(a: &Completion, b: &Completion, what: &str) {
 }
 
 #[test]
-fn alone_and_in_a_batch_of_sixty_four() {
+fn alone_and_in_a_batch_of_two_hundred_and_fifty_six() {
     for dtype in DTYPES {
-        let options = Options { dtype, cache_tokens: 8192, ..options() };
+        let options = Options { dtype, cache_tokens: 65_536, slots_max: 256, ..options() };
         let mut engine = engine(&options);
-        for id in 1..64 {
+        for id in 1..256 {
             let prompt = (0..1 + id as u32 % 50).map(|index| (index * 7 + id as u32) % 256).collect();
-            engine.add(id, random(id, prompt, 10 + id as u32)).unwrap();
+            engine.add(id, random(id, prompt, 10 + id as u32 % 60)).unwrap();
             if id == 30 {
                 engine.step();
                 engine.step();
@@ -43,8 +43,8 @@ fn alone_and_in_a_batch_of_sixty_four() {
             }
         }
         let together = drain(&mut engine);
-        assert_eq!(together.len(), 64);
-        assert_same(&together[&0], &alone(&options), &format!("{dtype:?} in a batch of 64"));
+        assert_eq!(together.len(), 256);
+        assert_same(&together[&0], &alone(&options), &format!("{dtype:?} in a batch of 256"));
     }
 }
 

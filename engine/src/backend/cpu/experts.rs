@@ -79,8 +79,8 @@ impl Choice {
     }
 }
 
-#[cfg(test)]
 impl Routes {
+    /// A choice that no router made.
     pub(super) fn given(per_token: usize, experts: Vec<usize>, weights: Vec<f32>) -> Routes {
         Routes { per_token, experts, weights, choice: Choice::default() }
     }
