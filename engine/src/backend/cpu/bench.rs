@@ -2,6 +2,8 @@
 
 use std::hint::black_box;
 
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
 use crate::backend::Backend;
 use crate::backend::cpu::kernel::Kernel;
 use crate::backend::cpu::product::{self, Cells, Part, Put};
@@ -50,9 +52,10 @@ impl GroupedProduct {
     }
 }
 
-/// Operations per second of one core that multiplies what its registers hold.
+/// Operations per second of one core that multiplies what its registers hold, for as long as a product takes: in a shorter time its
+/// clock would not come down to what it can keep.
 pub fn peak(dtype: Dtype) -> f64 {
-    const ROUNDS: usize = 4_000_000;
+    const ROUNDS: usize = 40_000_000;
 
     let kernel = Kernel::of(Width::detect(), device::format(dtype));
     let start = cpu_seconds();
@@ -60,8 +63,9 @@ pub fn peak(dtype: Dtype) -> f64 {
     operations as f64 / (cpu_seconds() - start)
 }
 
-/// Time that this thread has spent on a core, so that other processes do not count. Linux only.
+/// Time that this thread has spent on a core, so that other processes do not count. (The same figure in /proc is only brought up
+/// to date some hundred times a second.)
 fn cpu_seconds() -> f64 {
-    let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    times.split(' ').next().and_then(|nanoseconds| nanoseconds.parse::<f64>().ok()).map_or(f64::NAN, |nanoseconds| nanoseconds / 1e9)
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
+    tv_sec as f64 + tv_nsec as f64 / 1e9
 }

@@ -168,7 +168,7 @@ impl Cpu {
                     let (row, weight) = (order[place] / routes.per_token, routes.weights[order[place]]);
                     // SAFETY: a task has its own panels, which are columns.
                     let out = unsafe { cells.row(row, columns) };
-                    product::put_each(out, values, |out, value| *out += value * weight);
+                    values.put(out, |out, value| *out += value * weight);
                 });
             }
         });

@@ -87,18 +87,10 @@ impl Matrix {
         panel * PANEL..self.outputs.min((panel + 1) * PANEL)
     }
 
-    /// The numbers that a row's sums with a panel stand for; `step` is the row's.
+    /// What a row's sums with a panel stand for; `step` is the row's.
     #[inline(always)]
-    pub(super) fn values(&self, panel: usize, sums: &[u32; PANEL], step: f32) -> [f32; PANEL] {
-        if self.format != Format::Int8 {
-            return sums.map(f32::from_bits);
-        }
-        let (steps, surplus) = (&self.steps[panel * PANEL..][..PANEL], &self.surplus[panel * PANEL..][..PANEL]);
-        let mut values = [0.0; PANEL];
-        for lane in 0..PANEL {
-            values[lane] = sums[lane].cast_signed().wrapping_sub(surplus[lane]) as f32 * (steps[lane] * step);
-        }
-        values
+    pub(super) fn values<'a>(&'a self, panel: usize, sums: &'a [u32; PANEL], step: f32) -> Values<'a> {
+        Values { matrix: self, panel, sums, step }
     }
 
     /// Reads one row back, for embeddings.
@@ -108,6 +100,38 @@ impl Matrix {
             for (place, number) in numbers.iter_mut().enumerate() {
                 *number = self.format.decode(words.0[output % PANEL], place, step);
             }
+        }
+    }
+}
+
+/// The values of one row in the outputs of a panel.
+pub(super) struct Values<'a> {
+    matrix: &'a Matrix,
+    panel: usize,
+    sums: &'a [u32; PANEL],
+    step: f32,
+}
+
+impl Values<'_> {
+    /// Puts each value to its cell; the last panel may have fewer cells.
+    #[inline(always)]
+    pub(super) fn put(&self, cells: &mut [f32], put: impl Fn(&mut f32, f32)) {
+        match cells.as_mut_array::<PANEL>() {
+            Some(cells) => self.put_each(cells, put),
+            None => self.put_each(cells, put),
+        }
+    }
+
+    #[inline(always)]
+    fn put_each(&self, cells: &mut [f32], put: impl Fn(&mut f32, f32)) {
+        let Values { matrix, panel, sums, step } = *self;
+        if matrix.format != Format::Int8 {
+            return cells.iter_mut().zip(sums).for_each(|(cell, sum)| put(cell, f32::from_bits(*sum)));
+        }
+        let lanes = panel * PANEL..(panel + 1) * PANEL;
+        let each = sums.iter().zip(&matrix.steps[lanes.clone()]).zip(&matrix.surplus[lanes]);
+        for (cell, ((sum, output_step), surplus)) in cells.iter_mut().zip(each) {
+            put(cell, sum.cast_signed().wrapping_sub(*surplus) as f32 * (output_step * step));
         }
     }
 }

@@ -7,6 +7,9 @@ use crate::backend::cpu::kernel::Form;
 use crate::backend::cpu::pool::Pool;
 use crate::backend::cpu::vector::Width;
 
+/// Numbers of a row that are converted before the next row's: a whole number of words in every format.
+const PIECE: usize = 64;
+
 /// Rows in runs that go through one matrix each; a tile belongs to one run.
 pub(super) struct Operand {
     form: Form,
@@ -61,19 +64,23 @@ impl Operand {
     /// Converts rows, given by their place in the order of the runs.
     pub(super) fn fill<'a>(&mut self, pool: &Pool, width: Width, row: impl Fn(usize) -> &'a [f32] + Sync) {
         let (form, row_words) = (self.form, self.form.words(self.inputs));
-        self.words.resize(self.rows * row_words, 0);
-        self.steps.resize(self.rows, 1.0);
-        let (mut words, mut steps) = (self.words.as_mut_slice(), self.steps.as_mut_slice());
+        let (mut words, mut steps) = (grown(&mut self.words, self.rows * row_words), grown(&mut self.steps, self.rows));
         let tasks = self.tiles.iter().map(|rows| {
             let words = words.split_off_mut(..rows.len() * row_words).unwrap_or_default();
             let steps = steps.split_off_mut(..rows.len()).unwrap_or_default();
             (rows.clone(), words, steps)
         });
         pool.split_rows(self.rows * self.inputs, tasks, |(rows, words, steps)| {
-            for (index, step) in steps.iter_mut().enumerate() {
-                let row = row(rows.start + index);
-                *step = form.format.step(width, row);
-                convert(width, form, row, *step, words, rows.len(), index);
+            for (step, place) in steps.iter_mut().zip(rows.clone()) {
+                *step = form.format.step(width, row(place));
+            }
+            // All rows a piece at a time, so that the words that lie side by side are written together.
+            for (piece, words) in words.chunks_mut(form.words(PIECE) * rows.len()).enumerate() {
+                for (index, step) in steps.iter().enumerate() {
+                    let row = row(rows.start + index);
+                    let numbers = &row[piece * PIECE..row.len().min((piece + 1) * PIECE)];
+                    convert(width, form, numbers, *step, words, rows.len(), index);
+                }
             }
         });
     }
@@ -98,20 +105,25 @@ impl Operand {
     }
 }
 
-/// Writes the words of one row, which is `index` in a tile of so many `rows`.
-fn convert(width: Width, form: Form, row: &[f32], step: f32, tile: &mut [u32], rows: usize, index: usize) {
-    let mut first = index;
-    form.format.encode(width, row, step, OFFSET, |words| {
-        let mut put = |first: usize, word: fn(u32) -> u32| {
-            let places = tile[first..].iter_mut().step_by(form.parts * rows);
-            places.zip(words).for_each(|(place, packed)| *place = word(*packed));
-        };
-        if form.parts == 1 {
-            put(first, |word| word);
-        } else {
-            put(first, |word| word << 16);
-            put(first + rows, |word| word & 0xffff_0000);
+/// As much of a vector as is needed; it never shrinks, since growing it again would write all that is new.
+fn grown<T: Default + Clone>(values: &mut Vec<T>, needed: usize) -> &mut [T] {
+    if values.len() < needed {
+        values.resize(needed, T::default());
+    }
+    &mut values[..needed]
+}
+
+/// Writes the words of some numbers of one row, which is `index` in a tile of so many `rows`.
+fn convert(width: Width, form: Form, numbers: &[f32], step: f32, tile: &mut [u32], rows: usize, index: usize) {
+    let mut places = tile.chunks_exact_mut(form.parts * rows);
+    form.format.encode(width, numbers, step, OFFSET, |words| {
+        for (word, places) in words.iter().zip(places.by_ref()) {
+            if form.parts == 1 {
+                places[index] = *word;
+            } else {
+                places[index] = word << 16;
+                places[rows + index] = word & 0xffff_0000;
+            }
         }
-        first += words.len() * form.parts * rows;
     });
 }

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::backend::cpu::kernel::{Kernel, PANEL, ROWS_MAX};
-use crate::backend::cpu::matrix::Matrix;
+use crate::backend::cpu::matrix::{Matrix, Values};
 use crate::backend::cpu::operand::{Operand, Tile};
 use crate::backend::cpu::pool::Pool;
 
@@ -87,8 +87,8 @@ pub(super) fn multiply<'a>(
             // SAFETY: a task has its own tiles, which are rows, of its own panels, which are columns.
             let out = unsafe { cells.row(row - part.first_row, columns) };
             match put {
-                Put::Set => put_each(out, values, |out, value| *out = value),
-                Put::Add => put_each(out, values, |out, value| *out += value),
+                Put::Set => values.put(out, |out, value| *out = value),
+                Put::Add => values.put(out, |out, value| *out += value),
             }
         });
     });
@@ -100,7 +100,7 @@ pub(super) fn walk<'a>(
     tiles: impl Iterator<Item = Tile<'a>> + Clone,
     matrix: &Matrix,
     panels: Range<usize>,
-    mut put: impl FnMut(usize, Range<usize>, &[f32; PANEL]),
+    mut put: impl FnMut(usize, Range<usize>, Values),
 ) {
     let mut sums = [[0; PANEL]; ROWS_MAX];
     // A tile meets some panels in turn, so that what it writes lies together, and they stay near for the next tile.
@@ -111,19 +111,10 @@ pub(super) fn walk<'a>(
                 let columns = matrix.columns(panel);
                 kernel.sum(tile.rows.len(), tile.words, matrix.panel(panel), &mut sums);
                 for ((row, sums), step) in tile.rows.clone().zip(&sums).zip(tile.steps) {
-                    put(row, columns.clone(), &matrix.values(panel, sums, *step));
+                    put(row, columns.clone(), matrix.values(panel, sums, *step));
                 }
             }
         }
-    }
-}
-
-/// Puts a panel's values to their cells, of which the last panel may have fewer.
-#[inline(always)]
-pub(super) fn put_each(out: &mut [f32], values: &[f32; PANEL], put: impl Fn(&mut f32, f32)) {
-    match out.as_mut_array::<PANEL>() {
-        Some(out) => out.iter_mut().zip(values).for_each(|(out, value)| put(out, *value)),
-        None => out.iter_mut().zip(values).for_each(|(out, value)| put(out, *value)),
     }
 }
 
