@@ -93,7 +93,7 @@ pub struct ComputeFlags {
     /// Where to compute.
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Number format of weights and arithmetic.
+    /// Number format of weights and arithmetic; auto: bf16 for weights stored in bf16 or FP8, else f32.
     #[arg(long, value_enum, default_value_t = DtypeChoice::Auto)]
     dtype: DtypeChoice,
     /// Threads of the CPU engine; default: one a core.

@@ -102,7 +102,6 @@ impl Engine {
     /// Loads a model, or says what is wrong with it.
     pub fn load(source: &ModelSource, options: &Options) -> Result<Engine, LoadError> {
         let device = device::choose(options.device)?;
-        let format = device::format(options.dtype);
         let config = ModelConfig::parse(&source.require("config.json")?)?;
         let text = Text::load(source)?;
         if text.tokenizer.len() > config.vocab_size {
@@ -112,6 +111,7 @@ impl Engine {
         let generation = source.read("generation_config.json")?;
         let generation = generation.map_or(Ok(GenerationConfig::default()), |bytes| GenerationConfig::parse(&bytes))?;
         let weights = Weights::open(source, config.fp8_block)?;
+        let format = device::format(options.dtype, weights.fit_bf16());
         note_unused(&config, &weights);
         let pages = Pages::new(cache_tokens(&config, options)?, options.page_tokens, options.prefix_cache);
         let context_length = config.context_length.min(pages.capacity());

@@ -66,6 +66,7 @@ pub enum Device {
 /// The number format of weights and activations asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtype {
+    /// Bf16 if the weights are stored in bf16 or FP8, else f32.
     Auto,
     F32,
     Bf16,

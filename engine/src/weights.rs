@@ -67,6 +67,12 @@ impl Weights {
         weights.map(|(_, place)| place.shape.iter().map(|size| *size as u64).product::<u64>()).sum()
     }
 
+    /// Whether all matrices are stored in bf16, or in the blocks of FP8 that are made for it. Vectors are computed with in f32 anyway.
+    pub(crate) fn fit_bf16(&self) -> bool {
+        let mut matrices = self.places.iter().filter(|(name, place)| place.shape.len() > 1 && !name.ends_with(SCALES)).peekable();
+        matrices.peek().is_some() && matrices.all(|(_, place)| matches!(place.dtype, Dtype::BF16 | Dtype::F8_E4M3))
+    }
+
     /// Whether any tensor lies under this prefix.
     pub(crate) fn has(&self, prefix: &str) -> bool {
         self.places.keys().any(|name| name.starts_with(prefix))

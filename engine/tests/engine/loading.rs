@@ -39,7 +39,7 @@ fn a_model_says_what_it_is_and_where_it_runs() {
     let engine = engine(&options());
     let model = engine.model();
     assert_eq!((model.architecture.as_str(), model.vocab_size, model.context_length), ("deepseek_v3", 288, 512));
-    assert_eq!((model.device, model.dtype), ("cpu", "f32"));
+    assert_eq!((model.device, model.dtype), ("cpu", "bf16"));
     assert_eq!(model.parameters, 41_640 + 16); // the router biases are no parameters to torch
     assert!(model.bytes_per_token > 1.0 && model.bytes_per_token < 2.0);
     assert!(model.device_reason.contains("CUDA"), "{}", model.device_reason);
@@ -67,7 +67,7 @@ fn a_device_without_kernels_is_refused() {
 
 #[test]
 fn every_format_computes_and_says_its_name() {
-    for (dtype, name) in [(Dtype::F32, "f32"), (Dtype::Bf16, "bf16"), (Dtype::Int8, "int8")] {
+    for (dtype, name) in [(Dtype::Auto, "bf16"), (Dtype::F32, "f32"), (Dtype::Bf16, "bf16"), (Dtype::Int8, "int8")] {
         let mut engine = engine(&Options { dtype, ..options() });
         assert_eq!(engine.model().dtype, name);
         assert_eq!(crate::tiny::run(&mut engine, crate::tiny::random(1, vec![1], 3)).usage.completion, 3);

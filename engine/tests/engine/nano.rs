@@ -121,3 +121,9 @@ fn nano_does_its_tasks_in_every_format_within_a_point() {
     println!("documents answered as expected: f32 {exact}, bf16 {bf16}, int8 {int8}");
     assert!(exact > 0.95 && exact - bf16 <= 0.01 && exact - int8 <= 0.01, "f32 {exact}, bf16 {bf16}, int8 {int8}");
 }
+
+/// Its weights are stored in bf16.
+#[test]
+fn the_format_that_weights_are_stored_in_is_taken_unless_asked_otherwise() {
+    assert_eq!(nano(Dtype::Auto).model().dtype, "bf16");
+}

@@ -23,7 +23,7 @@ pub struct GroupedProduct {
 impl GroupedProduct {
     /// Random matrices `[outputs, inputs]`, packed for the format.
     pub fn new(dtype: Dtype, matrices: usize, outputs: usize, inputs: usize) -> GroupedProduct {
-        let cpu = Cpu::new(1).in_format(device::format(dtype));
+        let cpu = Cpu::new(1).in_format(device::format(dtype, false));
         let weights: Vec<f32> = (0..outputs * inputs).map(|index| (index * 37 % 101) as f32 / 101.0 - 0.5).collect();
         let matrices = (0..matrices).map(|_| cpu.matrix(&weights, inputs)).collect();
         let (x, out) = (cpu.rows(inputs), cpu.rows(outputs));
@@ -57,7 +57,7 @@ impl GroupedProduct {
 pub fn peak(dtype: Dtype) -> f64 {
     const ROUNDS: usize = 40_000_000;
 
-    let kernel = Kernel::of(Width::detect(), device::format(dtype));
+    let kernel = Kernel::of(Width::detect(), device::format(dtype, false));
     let start = cpu_seconds();
     let operations = kernel.spin(black_box(ROUNDS));
     operations as f64 / (cpu_seconds() - start)
