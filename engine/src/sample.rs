@@ -10,6 +10,7 @@ use llguidance::toktrie::SimpleVob;
 
 use adjust::Adjustments;
 
+use crate::backend::cpu::exp;
 use crate::config::GenerationConfig;
 use crate::request::{Refusal, Sampling};
 
@@ -50,12 +51,15 @@ pub(crate) struct Scratch {
     candidates: Vec<Candidate>,
 }
 
+/// From here on the probability of a token is as good as zero beside that of the best.
+const FAR: f32 = -80.0;
+
 /// A token that may be drawn.
 #[derive(Clone, Copy)]
 struct Candidate {
     id: u32,
     logit: f32,
-    weight: f64,
+    weight: f32,
 }
 
 impl<'a> Permit<'a> {
@@ -95,30 +99,53 @@ impl Sampler {
         if self.temperature < 1e-5 {
             return Some(best);
         }
-        let highest = logits[best as usize];
-        let candidate = |id| {
-            let logit = logits[id as usize];
-            Candidate { id, logit, weight: f64::from((logit - highest) / self.temperature).exp() }
-        };
         let candidates = &mut scratch.candidates;
-        candidates.clear();
-        candidates.extend(ids.map(candidate));
-        self.truncate(candidates);
+        self.gather(ids.map(|id| Candidate { id, logit: logits[id as usize], weight: 0.0 }), candidates);
+        self.weigh(candidates, logits[best as usize]);
         pick(candidates, uniform(self.seed, place.tokens.len() as u64))
     }
 
-    /// Leaves what top-k, then min-p, then top-p let through.
-    fn truncate(&self, candidates: &mut Vec<Candidate>) {
-        if self.top_k > 0 && self.top_k < candidates.len() {
-            candidates.select_nth_unstable_by(self.top_k - 1, best_first);
-            candidates.truncate(self.top_k);
+    /// All candidates, or the `top_k` best.
+    fn gather(&self, all: impl Iterator<Item = Candidate>, candidates: &mut Vec<Candidate>) {
+        candidates.clear();
+        if self.top_k == 0 {
+            return candidates.extend(all);
+        }
+        let mut floor = f32::NEG_INFINITY;
+        for candidate in all {
+            if candidate.logit < floor {
+                continue;
+            }
+            candidates.push(candidate);
+            // Now and then, so that nearly all of the rest is below the floor and costs a comparison.
+            if candidates.len() == 2 * self.top_k + 64 {
+                leave_best(candidates, self.top_k);
+                floor = candidates[self.top_k - 1].logit;
+            }
+        }
+        leave_best(candidates, self.top_k);
+    }
+
+    /// Gives candidates their weights, 1 to the best, and leaves what min-p, then top-p let through.
+    fn weigh(&self, candidates: &mut Vec<Candidate>, highest: f32) {
+        for candidate in &mut *candidates {
+            let distance = (candidate.logit - highest) / self.temperature;
+            candidate.weight = if distance < FAR { 0.0 } else { exp(distance) };
         }
         if self.min_p > 0.0 {
-            candidates.retain(|candidate| candidate.weight >= f64::from(self.min_p));
+            candidates.retain(|candidate| candidate.weight >= self.min_p);
         }
         if self.top_p < 1.0 {
             leave_nucleus(candidates, f64::from(self.top_p));
         }
+    }
+}
+
+/// Leaves the best candidates, the worst of them last.
+fn leave_best(candidates: &mut Vec<Candidate>, count: usize) {
+    if count < candidates.len() {
+        candidates.select_nth_unstable_by(count - 1, best_first);
+        candidates.truncate(count);
     }
 }
 
@@ -150,7 +177,7 @@ fn highest(logits: &[f32]) -> Option<u32> {
 
 /// Leaves the fewest candidates that have this share of the weight. Only as many are sorted as it takes to find them.
 fn leave_nucleus(candidates: &mut Vec<Candidate>, share: f64) {
-    let wanted = candidates.iter().map(|c| c.weight).sum::<f64>() * share;
+    let wanted = total(candidates) * share;
     let mut reached = 0.0;
     let mut sorted = 0;
     while sorted < candidates.len() {
@@ -161,7 +188,7 @@ fn leave_nucleus(candidates: &mut Vec<Candidate>, share: f64) {
         }
         rest[..next].sort_unstable_by(best_first);
         let enough = rest[..next].iter().position(|candidate| {
-            reached += candidate.weight;
+            reached += f64::from(candidate.weight);
             reached >= wanted
         });
         match enough {
@@ -177,13 +204,16 @@ fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
 }
 
 fn pick(candidates: &[Candidate], random: f64) -> Option<u32> {
-    let total: f64 = candidates.iter().map(|candidate| candidate.weight).sum();
-    let mut left = random * total;
+    let mut left = random * total(candidates);
     let hit = candidates.iter().find(|candidate| {
-        left -= candidate.weight;
+        left -= f64::from(candidate.weight);
         left < 0.0
     });
     hit.or(candidates.last()).map(|candidate| candidate.id)
+}
+
+fn total(candidates: &[Candidate]) -> f64 {
+    candidates.iter().map(|candidate| f64::from(candidate.weight)).sum()
 }
 
 /// A number in `[0, 1)` that is a function of its arguments alone.

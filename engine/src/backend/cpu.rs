@@ -30,6 +30,7 @@ use operand::Operand;
 use pool::Pool;
 use product::{Cells, Part, Put};
 use vector::Width;
+pub(crate) use vector::exp;
 
 /// A CPU: threads, the vector width that every kernel is compiled for, and the format of most weights.
 pub(crate) struct Cpu {

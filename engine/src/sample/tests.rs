@@ -75,14 +75,14 @@ fn settings_out_of_range_are_refused_by_name() {
 #[test]
 fn a_nucleus_is_found_however_many_candidates_there_are() {
     let logits: Vec<f32> = (0..5000).map(|id| -((id * 7919 % 5000) as f32) / 1000.0).collect();
-    let weights = || logits.iter().enumerate().map(|(id, &logit)| Candidate { id: id as u32, logit, weight: f64::from(logit).exp() });
+    let weights = || logits.iter().enumerate().map(|(id, &logit)| Candidate { id: id as u32, logit, weight: logit.exp() });
     for share in [0.001, 0.3, 0.9, 0.9999] {
         let mut sorted: Vec<Candidate> = weights().collect();
         sorted.sort_by(best_first);
-        let wanted = sorted.iter().map(|c| c.weight).sum::<f64>() * share;
+        let wanted = total(&sorted) * share;
         let mut reached = 0.0;
         let expected = sorted.iter().position(|candidate| {
-            reached += candidate.weight;
+            reached += f64::from(candidate.weight);
             reached >= wanted
         });
         let mut left: Vec<Candidate> = weights().collect();

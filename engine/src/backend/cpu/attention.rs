@@ -1,13 +1,16 @@
 //! Attention of one row over the paged cache, for all heads that share a key and a value. In latent attention queries
 //! come in the space of the cache, so these are all heads, and the value is a part of the key.
 
+mod weights;
+
 use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::backend::cpu::Cache;
-use crate::backend::cpu::strided::{self, LANES, Lanes, Strided};
-use crate::backend::cpu::vector::{Width, exp, for_every_width};
+use crate::backend::cpu::strided::{self, LANES, Strided};
+use crate::backend::cpu::vector::{Width, for_every_width};
 use crate::batch::{Batch, Row};
+use weights::Scratch;
 
 /// Heads whose weighted sums stay in registers together.
 const HEADS: usize = 4;
@@ -35,17 +38,6 @@ impl<'a> Context<'a> {
     }
 }
 
-/// What attention works in; each compute thread keeps its own.
-#[derive(Default)]
-struct Scratch {
-    /// The channels of all heads side by side.
-    queries: Vec<Lanes>,
-    /// For each position the scores of all heads, then their weights.
-    scores: Vec<Lanes>,
-    /// The weights of each head, position by position.
-    weights: Vec<f32>,
-}
-
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
@@ -53,78 +45,17 @@ thread_local! {
 /// Softmax-weighted values of the context, for each head of one row.
 pub(super) fn attend(width: Width, queries: &[f32], context: &Context, scale: f32, out: &mut [f32]) {
     let (key, value) = (context.keys.len(), context.values.len());
-    SCRATCH.with_borrow_mut(|Scratch { queries: panel, scores, weights }| {
+    SCRATCH.with_borrow_mut(|scratch| {
         for (queries, out) in queries.chunks(LANES * key).zip(out.chunks_mut(LANES * value)) {
-            // Side by side, scores are the product of the keys with a matrix.
-            panel.clear();
-            panel.resize(key, [0.0; LANES]);
-            for (head, query) in queries.chunks_exact(key).enumerate() {
-                for (lanes, channel) in panel.iter_mut().zip(query) {
-                    lanes[head] = channel * scale;
-                }
-            }
-            score(width, context, panel, scores);
-            softmax(width, scores);
-            weights.clear();
-            for head in 0..out.len() / value {
-                weights.extend(scores.iter().map(|lanes| lanes[head]));
-            }
-            weigh(width, Strided::packed(weights, scores.len()), context, out);
+            let weights = weights::of(width, queries, context, scale, scratch);
+            weigh(width, weights, context, out);
         }
     });
-}
-
-// Each of these is compiled on its own: together they are too much for the optimiser to keep their sums in registers.
-for_every_width! {
-    /// The product of every key with every query, position by position.
-    fn score(context: &Context, queries: &[Lanes], scores: &mut Vec<Lanes>) = score_body::<1>, score_body::<4>, score_body::<8>
-}
-
-for_every_width! {
-    /// Softmax over the positions, for all heads at once.
-    fn softmax(scores: &mut [Lanes]) = softmax_body
 }
 
 for_every_width! {
     /// For each head the sum of weight times value.
     fn weigh(weights: Strided, context: &Context, out: &mut [f32]) = weigh_body::<LANES>, weigh_body::<LANES>, weigh_body::<{ 4 * LANES }>
-}
-
-#[inline(always)]
-fn score_body<const TILE: usize>(context: &Context, queries: &[Lanes], scores: &mut Vec<Lanes>) {
-    scores.clear();
-    for page in context.pages() {
-        let keys = Strided::packed(page, context.entry).skip(context.keys.start);
-        let tiled = keys.count - keys.count % TILE;
-        for first in (0..tiled).step_by(TILE) {
-            scores.extend_from_slice(&strided::tile([[0.0; LANES]; TILE], keys.rows(first), queries.iter()));
-        }
-        for first in tiled..keys.count {
-            scores.extend_from_slice(&strided::tile([[0.0; LANES]; 1], keys.rows(first), queries.iter()));
-        }
-    }
-}
-
-#[inline(always)]
-fn softmax_body(scores: &mut [Lanes]) {
-    let mut highest = [f32::NEG_INFINITY; LANES];
-    for score in scores.iter() {
-        for (highest, score) in highest.iter_mut().zip(score) {
-            *highest = highest.max(*score);
-        }
-    }
-    let mut totals = [0.0; LANES];
-    for score in scores.iter_mut() {
-        for lane in 0..LANES {
-            score[lane] = exp(score[lane] - highest[lane]);
-            totals[lane] += score[lane];
-        }
-    }
-    for score in scores.iter_mut() {
-        for (score, total) in score.iter_mut().zip(&totals) {
-            *score /= total;
-        }
-    }
 }
 
 #[inline(always)]

@@ -142,8 +142,9 @@ fn sum_of_squares(x: &[f32]) -> f32 {
     add_in_pairs(sums)
 }
 
+/// The sum of all lanes, in a fixed shape.
 #[inline(always)]
-fn add_in_pairs(mut sums: [f32; LANES]) -> f32 {
+pub(super) fn add_in_pairs(mut sums: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {
