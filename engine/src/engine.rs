@@ -2,7 +2,7 @@
 
 use tracing::info;
 
-use crate::backend::cpu::Cpu;
+use crate::backend::cpu::{Cache, Cpu, Format};
 use crate::batch::Batch;
 use crate::config::{GenerationConfig, ModelConfig};
 use crate::device;
@@ -113,7 +113,7 @@ impl Engine {
         let weights = Weights::open(source, config.fp8_block)?;
         let format = device::format(options.dtype, weights.fit_bf16());
         note_unused(&config, &weights);
-        let pages = Pages::new(cache_tokens(&config, options)?, options.page_tokens, options.prefix_cache);
+        let pages = Pages::new(cache_tokens(&config, format, options)?, options.page_tokens, options.prefix_cache);
         let context_length = config.context_length.min(pages.capacity());
         let backend = Cpu::new(options.threads).in_format(format);
         let model = Model::load(backend, &config, &weights, pages.capacity(), context_length)?;
@@ -244,10 +244,10 @@ fn note_unused(config: &ModelConfig, weights: &Weights) {
 }
 
 /// The cache asked for, if a machine can have that much memory.
-fn cache_tokens(config: &ModelConfig, options: &Options) -> Result<usize, LoadError> {
+fn cache_tokens(config: &ModelConfig, format: Format, options: &Options) -> Result<usize, LoadError> {
     const BYTES_MAX: usize = 1 << 42;
 
-    let token_bytes = config.layers * config.attention.cached() * size_of::<f32>();
+    let token_bytes = config.layers * Cache::entry_bytes(format, config.attention.cached());
     match options.cache_tokens.checked_mul(token_bytes) {
         Some(bytes) if bytes <= BYTES_MAX => Ok(options.cache_tokens),
         _ => {

@@ -3,6 +3,7 @@
 pub(crate) mod accuracy;
 mod attention;
 pub(crate) mod bench;
+mod cache;
 mod experts;
 mod format;
 mod kernel;
@@ -14,7 +15,6 @@ mod strided;
 mod vector;
 
 use std::iter;
-use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, Expert, Norm};
@@ -22,6 +22,7 @@ use crate::batch::Batch;
 use crate::config::MoeConfig;
 use crate::model::rope::Rope;
 use attention::Context;
+pub(crate) use cache::Cache;
 use experts::Routes;
 pub(crate) use format::Format;
 use kernel::Kernel;
@@ -87,22 +88,6 @@ impl Rows {
     }
 }
 
-/// `[slots][width]`
-pub(crate) struct Cache {
-    width: usize,
-    data: Vec<f32>,
-}
-
-impl Cache {
-    fn entries(&self, slots: Range<usize>) -> &[f32] {
-        &self.data[slots.start * self.width..slots.end * self.width]
-    }
-
-    fn entry_mut(&mut self, slot: usize) -> &mut [f32] {
-        &mut self.data[slot * self.width..][..self.width]
-    }
-}
-
 impl Backend for Cpu {
     type Matrix = Matrix;
     type Vector = Vec<f32>;
@@ -131,7 +116,7 @@ impl Backend for Cpu {
     }
 
     fn cache(&self, slots: usize, width: usize) -> Cache {
-        Cache { width, data: vec![0.0; slots * width] }
+        Cache::new(self.format, slots, width)
     }
 
     fn embed(&self, tokens: &[u32], table: &Matrix, out: &mut Rows) {
@@ -199,36 +184,40 @@ impl Backend for Cpu {
     fn mla_cache(&self, x: &Rows, norm: &Norm<Cpu>, rope: &Rope, batch: &Batch, cache: &mut Cache) {
         for (row, x) in batch.rows.iter().zip(x.data.chunks_exact(x.width)) {
             let (x_latent, x_key) = x.split_at(x.len() - rope.width());
-            let (latent, key) = cache.entry_mut(batch.slot(*row)).split_at_mut(x_latent.len());
-            vector::rms_norm(self.width, x_latent, &norm.weight, norm.epsilon, latent);
-            rope.at(row.position).rotate(x_key, key);
+            cache.write(self.width, batch.slot(*row), |entry| {
+                let (latent, key) = entry.split_at_mut(x_latent.len());
+                vector::rms_norm(self.width, x_latent, &norm.weight, norm.epsilon, latent);
+                rope.at(row.position).rotate(x_key, key);
+            });
         }
     }
 
     fn mla_attend(&self, queries: &Rows, scale: f32, batch: &Batch, cache: &Cache, out: &mut Rows) {
         out.resize(queries.count());
         let positions: usize = batch.rows.iter().map(|row| row.position + 1).sum();
-        let latent = out.width / (queries.width / cache.width);
+        let latent = out.width / (queries.width / cache.width());
         let tasks = batch.rows.iter().enumerate().zip(out.data.chunks_exact_mut(out.width));
         self.pool.split(positions * queries.width, tasks, |((index, row), out)| {
-            let context = Context::of(*row, batch, cache, 0..cache.width, 0..latent);
+            let context = Context::of(*row, batch, cache, 0..cache.width(), 0..latent);
             attention::attend(self.width, queries.row(index), &context, scale, out);
         });
     }
 
     fn gqa_cache(&self, keys: &Rows, values: &Rows, rope: &Rope, batch: &Batch, cache: &mut Cache) {
         for (index, row) in batch.rows.iter().enumerate() {
-            let (cached_keys, cached_values) = cache.entry_mut(batch.slot(*row)).split_at_mut(keys.width);
-            let heads = keys.row(index).chunks_exact(rope.width()).zip(cached_keys.chunks_exact_mut(rope.width()));
-            heads.for_each(|(key, cached)| rope.at(row.position).rotate(key, cached));
-            cached_values.copy_from_slice(values.row(index));
+            cache.write(self.width, batch.slot(*row), |entry| {
+                let (cached_keys, cached_values) = entry.split_at_mut(keys.width);
+                let heads = keys.row(index).chunks_exact(rope.width()).zip(cached_keys.chunks_exact_mut(rope.width()));
+                heads.for_each(|(key, cached)| rope.at(row.position).rotate(key, cached));
+                cached_values.copy_from_slice(values.row(index));
+            });
         }
     }
 
     fn gqa_attend(&self, queries: &Rows, groups: usize, scale: f32, batch: &Batch, cache: &Cache, out: &mut Rows) {
         out.resize(queries.count());
         let positions: usize = batch.rows.iter().map(|row| row.position + 1).sum();
-        let (head, group_width) = (cache.width / groups / 2, queries.width / groups);
+        let (head, group_width) = (cache.width() / groups / 2, queries.width / groups);
         let parts = queries.data.chunks_exact(group_width).zip(out.data.chunks_exact_mut(group_width));
         self.pool.split(positions * queries.width, parts.enumerate(), |(index, (queries, out))| {
             let (row, first) = (batch.rows[index / groups], index % groups * head);

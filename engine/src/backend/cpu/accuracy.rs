@@ -23,7 +23,7 @@ pub struct OperationError {
 }
 
 /// What an operation gave, and what it stands for.
-type Outcome = (Vec<f32>, Vec<f64>);
+pub(super) type Outcome = (Vec<f32>, Vec<f64>);
 
 /// Measures every operation that multiplies, in every format.
 pub fn operation_errors() -> Vec<OperationError> {
@@ -45,7 +45,7 @@ fn error((out, expected): &Outcome) -> f64 {
 }
 
 /// Evenly spread random numbers; the state of the generator.
-struct Numbers(u32);
+pub(super) struct Numbers(pub(super) u32);
 
 impl Numbers {
     fn next(&mut self) -> u32 {
@@ -109,10 +109,10 @@ fn experts(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
     (out.data, expected)
 }
 
-fn latent_attention(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
+pub(super) fn latent_attention(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
     let (heads, latent, rotated) = (numbers.up_to(20), numbers.up_to(90), 2 * numbers.up_to(16));
     let width = latent + rotated;
-    let scene = Scene::new(width, numbers);
+    let scene = Scene::new(cpu, width, numbers);
     let queries = numbers.rows(scene.batch.rows.len(), heads * width);
     let mut out = cpu.rows(heads * latent);
     cpu.mla_attend(&queries, 0.7, &scene.batch, &scene.cache, &mut out);
@@ -123,9 +123,9 @@ fn latent_attention(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
     (out.data, expected.collect())
 }
 
-fn grouped_attention(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
+pub(super) fn grouped_attention(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
     let (groups, per_group, head) = (numbers.up_to(4), numbers.up_to(5), 2 * numbers.up_to(40));
-    let scene = Scene::new(2 * groups * head, numbers);
+    let scene = Scene::new(cpu, 2 * groups * head, numbers);
     let queries = numbers.rows(scene.batch.rows.len(), groups * per_group * head);
     let mut out = cpu.rows(queries.width);
     cpu.gqa_attend(&queries, groups, 0.7, &scene.batch, &scene.cache, &mut out);
@@ -143,11 +143,13 @@ fn grouped_attention(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
 /// A sequence in the middle of its prompt, and one that draws, over pages that lie anywhere.
 struct Scene {
     batch: Batch,
+    width: usize,
+    entries: Vec<f32>,
     cache: Cache,
 }
 
 impl Scene {
-    fn new(width: usize, numbers: &mut Numbers) -> Scene {
+    fn new(cpu: &Cpu, width: usize, numbers: &mut Numbers) -> Scene {
         const PAGES: u32 = 24;
         const PAGE_TOKENS: usize = 7;
 
@@ -158,14 +160,20 @@ impl Scene {
         let (computed, tokens) = (numbers.up_to(60), numbers.up_to(12));
         batch.push(0, computed, &vec![0; tokens], prompt, false);
         batch.push(1, numbers.up_to(80), &[0], drawing, true);
-        Scene { batch, cache: Cache { width, data: numbers.take(PAGES as usize * PAGE_TOKENS * width) } }
+        let slots = PAGES as usize * PAGE_TOKENS;
+        let entries = numbers.take(slots * width);
+        let mut cache = cpu.cache(slots, width);
+        for (slot, entry) in entries.chunks_exact(width).enumerate() {
+            cache.write(cpu.width, slot, |cached| cached.copy_from_slice(entry));
+        }
+        Scene { batch, width, entries, cache }
     }
 
     /// Softmax over the products with all keys up to the row's own, and the values weighed by it.
     fn attend(&self, row: usize, query: &[f32], keys: Range<usize>, values: Range<usize>) -> Vec<f64> {
         let entries = || {
             let slots = self.batch.context(self.batch.rows[row]).flatten();
-            slots.map(|slot| self.cache.entries(slot..slot + 1))
+            slots.map(|slot| &self.entries[slot * self.width..][..self.width])
         };
         let query = || query.iter().copied().map(f64::from);
         let weights: Vec<f64> = entries().map(|entry| (0.7 * dot(query(), &entry[keys.clone()])).exp()).collect();

@@ -1,27 +1,24 @@
 //! Attention of one row over the paged cache, for all heads that share a key and a value. In latent attention queries
 //! come in the space of the cache, so these are all heads, and the value is a part of the key.
 
-mod weights;
+mod paired;
+mod plain;
+mod softmax;
 
-use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::backend::cpu::Cache;
-use crate::backend::cpu::strided::{self, LANES, Strided};
-use crate::backend::cpu::vector::{Width, for_every_width};
+use crate::backend::cpu::cache::Cache;
+use crate::backend::cpu::vector::Width;
 use crate::batch::{Batch, Row};
-use weights::Scratch;
 
-/// Heads whose weighted sums stay in registers together.
-const HEADS: usize = 4;
+/// Up to so many heads that share a key are scored one after the other: side by side most lanes would have none.
+const FEW: usize = 4;
 
 /// The cached entries that one row may look at, in the order of their positions.
 pub(super) struct Context<'a> {
     row: Row,
     batch: &'a Batch,
     cache: &'a Cache,
-    /// Numbers in an entry.
-    entry: usize,
     keys: Range<usize>,
     values: Range<usize>,
 }
@@ -29,76 +26,19 @@ pub(super) struct Context<'a> {
 impl<'a> Context<'a> {
     /// `keys` and `values` are the places of the shared key and value in an entry.
     pub(super) fn of(row: Row, batch: &'a Batch, cache: &'a Cache, keys: Range<usize>, values: Range<usize>) -> Context<'a> {
-        Context { row, batch, cache, entry: cache.width, keys, values }
+        Context { row, batch, cache, keys, values }
     }
 
-    /// A run of entries for each page.
-    fn pages(&self) -> impl Iterator<Item = &'a [f32]> {
-        self.batch.context(self.row).map(|slots| self.cache.entries(slots))
+    /// A run of slots for each page.
+    fn slots(&self) -> impl Iterator<Item = Range<usize>> + use<'a> {
+        self.batch.context(self.row)
     }
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// Softmax-weighted values of the context, for each head of one row.
 pub(super) fn attend(width: Width, queries: &[f32], context: &Context, scale: f32, out: &mut [f32]) {
-    let (key, value) = (context.keys.len(), context.values.len());
-    SCRATCH.with_borrow_mut(|scratch| {
-        for (queries, out) in queries.chunks(LANES * key).zip(out.chunks_mut(LANES * value)) {
-            let weights = weights::of(width, queries, context, scale, scratch);
-            weigh(width, weights, context, out);
-        }
-    });
-}
-
-for_every_width! {
-    /// For each head the sum of weight times value.
-    fn weigh(weights: Strided, context: &Context, out: &mut [f32]) = weigh_body::<LANES>, weigh_body::<LANES>, weigh_body::<{ 4 * LANES }>
-}
-
-#[inline(always)]
-fn weigh_body<const WIDTH: usize>(weights: Strided, context: &Context, out: &mut [f32]) {
-    let value = context.values.len();
-    let wide = value - value % WIDTH;
-    let blocked = value - value % LANES;
-    for channel in (0..wide).step_by(WIDTH) {
-        weigh_heads::<WIDTH>(weights, context, channel, out);
-    }
-    for channel in (wide..blocked).step_by(LANES) {
-        weigh_heads::<LANES>(weights, context, channel, out);
-    }
-    for channel in blocked..value {
-        weigh_heads::<1>(weights, context, channel, out);
-    }
-}
-
-/// All heads, some neighbouring channels.
-#[inline(always)]
-fn weigh_heads<const WIDTH: usize>(weights: Strided, context: &Context, channel: usize, out: &mut [f32]) {
-    let together = weights.count - weights.count % HEADS;
-    for head in (0..together).step_by(HEADS) {
-        weigh_block::<HEADS, WIDTH>(weights, head, context, channel, out);
-    }
-    for head in together..weights.count {
-        weigh_block::<1, WIDTH>(weights, head, context, channel, out);
-    }
-}
-
-/// The same for some neighbouring heads and channels, in registers.
-#[inline(always)]
-fn weigh_block<const N: usize, const WIDTH: usize>(weights: Strided, head: usize, context: &Context, channel: usize, out: &mut [f32]) {
-    let first = context.values.start + channel;
-    let mut sums = [[0.0; WIDTH]; N];
-    let mut position = 0;
-    for page in context.pages() {
-        let values = page.chunks_exact(context.entry).map(|entry| entry[first..].first_chunk().unwrap_or(&[0.0; WIDTH]));
-        let entries = values.len();
-        sums = strided::tile(sums, weights.skip(position).rows(head), values);
-        position += entries;
-    }
-    for (row, sums) in sums.iter().enumerate() {
-        out[(head + row) * context.values.len() + channel..][..WIDTH].copy_from_slice(sums);
+    match context.cache.pairs() {
+        Some(pairs) => paired::attend(width, queries, context, pairs, scale, out),
+        None => plain::attend(width, queries, context, scale, out),
     }
 }

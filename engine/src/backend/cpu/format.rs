@@ -118,7 +118,7 @@ fn encode_bf16_body(numbers: &[f32; CHUNK], words: &mut [u32; CHUNK]) {
 
 /// To the nearest bf16, ties to even, in the upper half.
 #[inline(always)]
-fn to_bf16(number: f32) -> u32 {
+pub(super) fn to_bf16(number: f32) -> u32 {
     let bits = number.to_bits();
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
     if number.is_nan() { 0x7fc0_0000 } else { rounded }

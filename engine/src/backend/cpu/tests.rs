@@ -96,6 +96,17 @@ fn rows_come_out_the_same_in_any_company_and_with_any_number_of_threads() {
 }
 
 #[test]
+fn attention_is_the_same_at_every_width() {
+    for (format, seed) in FORMATS.into_iter().flat_map(|format| (1..=60).map(move |seed| (format, seed))) {
+        for attend in [accuracy::latent_attention, accuracy::grouped_attention] {
+            let attend = |width| attend(&Cpu { width, ..Cpu::new(1).in_format(format) }, &mut accuracy::Numbers(seed)).0;
+            let outs: Vec<Vec<f32>> = widths().into_iter().map(attend).collect();
+            assert!(outs.windows(2).all(|pair| pair[0] == pair[1]), "{format:?}, {seed}");
+        }
+    }
+}
+
+#[test]
 fn experts_answer_as_their_parts_do_and_may_have_no_rows() {
     let (hidden, intermediate, count, per_token) = (70, 37, 29, 2);
     for (format, error_max) in [(Format::F32, 1e-12), (Format::Bf16, 5e-5), (Format::Int8, 5e-4)] {

@@ -1,12 +1,11 @@
 //! How much each head looks at each position: the softmax of its scores. Many heads that share a key are computed side by side in the
 //! lanes of a register, few heads one after the other with channels or positions side by side.
 
-use super::Context;
+use super::pages;
+use crate::backend::cpu::attention::softmax::{softmax, softmax_one};
+use crate::backend::cpu::attention::{Context, FEW};
 use crate::backend::cpu::strided::{self, LANES, Lanes, Strided};
-use crate::backend::cpu::vector::{Width, add_in_pairs, exp, for_every_width};
-
-/// Up to so many heads, most lanes would have none.
-const FEW: usize = 4;
+use crate::backend::cpu::vector::{Width, add_in_pairs, for_every_width};
 
 /// What weights are computed in; each compute thread keeps its own.
 #[derive(Default)]
@@ -36,11 +35,11 @@ pub(super) fn of<'a>(width: Width, queries: &[f32], context: &Context, scale: f3
         panel.resize(key, [0.0; LANES]);
         for (head, query) in queries.chunks_exact(key).enumerate() {
             for (lanes, channel) in panel.iter_mut().zip(query) {
-                lanes[head] = channel * scale;
+                lanes[head] = *channel;
             }
         }
         score(width, context, panel, scores);
-        softmax(width, scores);
+        softmax(width, scores, scale);
         for head in 0..heads {
             weights.extend(scores.iter().map(|lanes| lanes[head]));
         }
@@ -55,25 +54,15 @@ for_every_width! {
 }
 
 for_every_width! {
-    /// Softmax over the positions, for all heads at once.
-    fn softmax(scores: &mut [Lanes]) = softmax_body
-}
-
-for_every_width! {
     /// The product of every key with one query.
     fn score_one(context: &Context, query: &[f32], scores: &mut Vec<f32>) = score_one_body
-}
-
-for_every_width! {
-    /// Softmax over the positions of one head's scores, which are scaled before.
-    fn softmax_one(scores: &mut [f32], scale: f32) = softmax_one_body
 }
 
 #[inline(always)]
 fn score_body<const TILE: usize>(context: &Context, queries: &[Lanes], scores: &mut Vec<Lanes>) {
     scores.clear();
-    for page in context.pages() {
-        let keys = Strided::packed(page, context.entry).skip(context.keys.start);
+    for page in pages(context) {
+        let keys = Strided::packed(page, context.cache.width()).skip(context.keys.start);
         let tiled = keys.count - keys.count % TILE;
         for first in (0..tiled).step_by(TILE) {
             scores.extend_from_slice(&strided::tile([[0.0; LANES]; TILE], keys.rows(first), queries.iter()));
@@ -85,53 +74,10 @@ fn score_body<const TILE: usize>(context: &Context, queries: &[Lanes], scores: &
 }
 
 #[inline(always)]
-fn softmax_body(scores: &mut [Lanes]) {
-    let mut highest = [f32::NEG_INFINITY; LANES];
-    for score in scores.iter() {
-        for (highest, score) in highest.iter_mut().zip(score) {
-            *highest = highest.max(*score);
-        }
-    }
-    let mut totals = [0.0; LANES];
-    for score in scores.iter_mut() {
-        for lane in 0..LANES {
-            score[lane] = exp(score[lane] - highest[lane]);
-            totals[lane] += score[lane];
-        }
-    }
-    for score in scores.iter_mut() {
-        for (score, total) in score.iter_mut().zip(&totals) {
-            *score /= total;
-        }
-    }
-}
-
-#[inline(always)]
 fn score_one_body(context: &Context, query: &[f32], scores: &mut Vec<f32>) {
-    for page in context.pages() {
-        scores.extend(page.chunks_exact(context.entry).map(|entry| dot(&entry[context.keys.clone()], query)));
+    for page in pages(context) {
+        scores.extend(page.chunks_exact(context.cache.width()).map(|entry| dot(&entry[context.keys.clone()], query)));
     }
-}
-
-#[inline(always)]
-fn softmax_one_body(scores: &mut [f32], scale: f32) {
-    let (blocks, rest) = scores.as_chunks_mut::<LANES>();
-    let mut highest = [f32::NEG_INFINITY; LANES];
-    for block in blocks.iter() {
-        for (highest, score) in highest.iter_mut().zip(block) {
-            *highest = highest.max(*score);
-        }
-    }
-    let highest = highest.iter().chain(rest.iter()).copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut totals = [0.0; LANES];
-    for block in blocks.iter_mut().map(|block| block.as_mut_slice()).chain([&mut *rest]) {
-        for (total, score) in totals.iter_mut().zip(block) {
-            *score = exp((*score - highest) * scale);
-            *total += *score;
-        }
-    }
-    let total = add_in_pairs(totals);
-    scores.iter_mut().for_each(|score| *score /= total);
 }
 
 #[inline(always)]

@@ -1,0 +1,76 @@
+//! The loops in plain arithmetic. A product of two bf16 is exact in f32, so it makes no difference that it is not fused.
+
+use std::ops::Range;
+
+use super::{Entries, Loops, Weights};
+use crate::backend::cpu::cache::LINE;
+use crate::backend::cpu::format::to_bf16;
+use crate::backend::cpu::strided::{LANES, Lanes};
+use crate::backend::cpu::vector::{Width, for_every_width};
+
+pub(super) const LOOPS: Loops = Loops { score, score_one, weigh };
+
+for_every_width! {
+    /// The numbers of two positions each, rounded into one word; beside the last of an odd number stands zero.
+    fn pair(numbers: &[Lanes], words: &mut Vec<u32>) = pair_body
+}
+
+#[inline(always)]
+fn pair_body(numbers: &[Lanes], words: &mut Vec<u32>) {
+    for two in numbers.chunks(2) {
+        let second = two.get(1).unwrap_or(&[0.0; LANES]);
+        let word = |lane: usize| to_bf16(two[0][lane]) >> 16 | to_bf16(second[lane]) & 0xffff_0000;
+        words.extend_from_slice(&std::array::from_fn::<u32, LANES, _>(word));
+    }
+}
+
+/// Adds the products of two pairs.
+#[inline(always)]
+fn add(sum: &mut f32, a: u32, b: u32) {
+    let halves = |word: u32| [f32::from_bits(word << 16), f32::from_bits(word & 0xffff_0000)];
+    let ([a0, a1], [b0, b1]) = (halves(a), halves(b));
+    *sum += a1 * b1;
+    *sum += a0 * b0;
+}
+
+fn score(entries: Entries, first: usize, queries: &[[u32; LANES]], _heads: usize, scores: &mut [Lanes]) {
+    for (position, scores) in scores.iter_mut().enumerate() {
+        for (key, queries) in entries.at(position)[first..].iter().zip(queries) {
+            for (score, query) in scores.iter_mut().zip(queries) {
+                add(score, *key, *query);
+            }
+        }
+    }
+}
+
+fn score_one(entries: Entries, first: usize, query: &[u32], scores: &mut [f32]) {
+    for (position, score) in scores[..entries.count()].iter_mut().enumerate() {
+        let mut sums = [0.0; LINE];
+        for (index, (key, query)) in entries.at(position)[first..].iter().zip(query).enumerate() {
+            add(&mut sums[index % LINE], *key, *query);
+        }
+        *score = total(sums);
+    }
+}
+
+/// In the order in which registers of sums are added up when they lie across each other.
+fn total(sums: [f32; LINE]) -> f32 {
+    let quarters: [f32; 4] = std::array::from_fn(|quarter| {
+        let sums = &sums[4 * quarter..];
+        (sums[0] + sums[2]) + (sums[1] + sums[3])
+    });
+    (quarters[0] + quarters[1]) + (quarters[2] + quarters[3])
+}
+
+fn weigh(entries: Entries, values: Range<usize>, weights: Weights, out: &mut [f32]) {
+    out.fill(0.0);
+    let half = |entry: &[u32], number: usize| entry[number / 2] >> (16 * (number % 2)) & 0xffff;
+    for (head, out) in out.chunks_exact_mut(values.len()).enumerate() {
+        for pair in 0..entries.count().div_ceil(2) {
+            let (weight, first, second) = (weights.word(head, pair), entries.at(2 * pair), entries.at(2 * pair + 1));
+            for (out, number) in out.iter_mut().zip(values.clone()) {
+                add(out, half(first, number) | half(second, number) << 16, weight);
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The loops with `vdpbf16ps`.
+
+use std::arch::x86_64::*;
+use std::mem::transmute;
+use std::ops::Range;
+
+use super::{Entries, Loops, Weights};
+use crate::backend::cpu::cache::LINE;
+use crate::backend::cpu::strided::{LANES, Lanes};
+use crate::backend::cpu::vector::Width;
+
+/// Positions whose scores stay in registers together.
+const POSITIONS: usize = 8;
+
+/// Numbers of bf16 in a register.
+const NUMBERS: usize = 2 * LINE;
+
+pub(super) fn loops(width: Width) -> Option<Loops> {
+    let able = matches!(width, Width::Avx512) && is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw");
+    able.then_some(Loops { score, score_one, weigh })
+}
+
+/// Half registers do for half of the heads, and there are twice as many of them in a cycle.
+#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+fn score(entries: Entries, first: usize, queries: &[[u32; LANES]], heads: usize, scores: &mut [Lanes]) {
+    for position in (0..entries.count()).step_by(POSITIONS) {
+        let keys: [&[u32]; POSITIONS] = std::array::from_fn(
+            #[inline(always)]
+            |next| &entries.at(position + next)[first..][..queries.len()],
+        );
+        let mut tile = [[0.0; LANES]; POSITIONS];
+        if heads <= LANES / 2 {
+            half_tile(keys, queries, &mut tile);
+        } else {
+            whole_tile(keys, queries, &mut tile);
+        }
+        let count = POSITIONS.min(scores.len() - position);
+        scores[position..][..count].copy_from_slice(&tile[..count]);
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+fn half_tile(keys: [&[u32]; POSITIONS], queries: &[[u32; LANES]], tile: &mut [Lanes; POSITIONS]) {
+    let mut sums = [_mm256_setzero_ps(); POSITIONS];
+    for (word, queries) in queries.iter().enumerate() {
+        // SAFETY: half of the lanes are loaded; every key has as many words as the queries; the registers are reinterpreted.
+        unsafe {
+            let queries: __m256bh = transmute(_mm256_loadu_si256(queries.as_ptr().cast()));
+            for (sums, key) in sums.iter_mut().zip(&keys) {
+                let key: __m256bh = transmute(_mm256_set1_epi32(key.get_unchecked(word).cast_signed()));
+                *sums = _mm256_dpbf16_ps(*sums, key, queries);
+            }
+        }
+    }
+    for (tile, sums) in tile.iter_mut().zip(sums) {
+        // SAFETY: half of the lanes are stored.
+        unsafe { _mm256_storeu_ps(tile.as_mut_ptr(), sums) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+fn whole_tile(keys: [&[u32]; POSITIONS], queries: &[[u32; LANES]], tile: &mut [Lanes; POSITIONS]) {
+    let mut sums = [_mm512_setzero_ps(); POSITIONS];
+    for (word, queries) in queries.iter().enumerate() {
+        // SAFETY: as above, with all lanes.
+        unsafe {
+            let queries: __m512bh = transmute(_mm512_loadu_si512(queries.as_ptr().cast()));
+            for (sums, key) in sums.iter_mut().zip(&keys) {
+                let key: __m512bh = transmute(_mm512_set1_epi32(key.get_unchecked(word).cast_signed()));
+                *sums = _mm512_dpbf16_ps(*sums, key, queries);
+            }
+        }
+    }
+    for (tile, sums) in tile.iter_mut().zip(sums) {
+        // SAFETY: all lanes are stored.
+        unsafe { _mm512_storeu_ps(tile.as_mut_ptr(), sums) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+fn score_one(entries: Entries, first: usize, query: &[u32], scores: &mut [f32]) {
+    let (query, _) = query.as_chunks::<LINE>();
+    for position in (0..entries.count()).step_by(LANES) {
+        let mut sums = [_mm512_setzero_ps(); LANES];
+        for (next, sums) in sums.iter_mut().enumerate() {
+            let key = &entries.at(position + next)[first..];
+            for (block, query) in query.iter().enumerate() {
+                // Beyond the key lie the next one or the end of the entry; the query has zeros there.
+                let mask = u16::MAX >> (LINE - (key.len() - block * LINE).min(LINE));
+                // SAFETY: the mask leaves out what lies beyond the entry; the registers are reinterpreted.
+                unsafe {
+                    let key: __m512bh = transmute(_mm512_maskz_loadu_epi32(mask, key.as_ptr().add(block * LINE).cast()));
+                    let query: __m512bh = transmute(_mm512_loadu_si512(query.as_ptr().cast()));
+                    *sums = _mm512_dpbf16_ps(*sums, key, query);
+                }
+            }
+        }
+        // SAFETY: there is room for whole registers of scores.
+        unsafe { _mm512_storeu_ps(scores[position..][..LANES].as_mut_ptr(), totals(sums)) }
+    }
+}
+
+/// In each lane the sum of one register's lanes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn totals(sums: [__m512; LANES]) -> __m512 {
+    let twos: [__m512; 8] = std::array::from_fn(|i| {
+        let (a, b) = (sums[2 * i], sums[2 * i + 1]);
+        _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b))
+    });
+    let fours: [__m512; 4] = std::array::from_fn(|i| {
+        let (a, b) = (_mm512_castps_pd(twos[2 * i]), _mm512_castps_pd(twos[2 * i + 1]));
+        _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)))
+    });
+    let fold = |a, b| _mm512_add_ps(_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b));
+    fold(fold(fours[0], fours[1]), fold(fours[2], fours[3]))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn weigh(entries: Entries, values: Range<usize>, weights: Weights, out: &mut [f32]) {
+    for channel in (0..values.len()).step_by(NUMBERS) {
+        let mut head = 0;
+        while head < weights.heads {
+            let block = Block { entries, values: values.clone(), weights, head, channel };
+            head += match weights.heads - head {
+                8.. => block.weigh::<8>(out),
+                4.. => block.weigh::<4>(out),
+                2.. => block.weigh::<2>(out),
+                _ => block.weigh::<1>(out),
+            };
+        }
+    }
+}
+
+/// Some neighbouring heads, and the channels of one register.
+struct Block<'a> {
+    entries: Entries<'a>,
+    values: Range<usize>,
+    weights: Weights<'a>,
+    head: usize,
+    channel: usize,
+}
+
+impl Block<'_> {
+    /// Returns the number of heads.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn weigh<const HEADS: usize>(&self, out: &mut [f32]) -> usize {
+        let Block { entries, weights, .. } = self;
+        let first = self.values.start + self.channel;
+        let channels = NUMBERS.min(self.values.len() - self.channel);
+        let mask = u32::MAX >> (NUMBERS - channels);
+        let mut sums = [[_mm512_setzero_ps(); 2]; HEADS];
+        for pair in 0..entries.count().div_ceil(2) {
+            // SAFETY: the channels lie in the entries, and the mask leaves out what follows them; registers are reinterpreted.
+            unsafe {
+                let load = |position| _mm512_maskz_loadu_epi16(mask, entries.at(position).as_ptr().cast::<i16>().add(first));
+                let (even, odd) = (load(2 * pair), load(2 * pair + 1));
+                let low: __m512bh = transmute(_mm512_unpacklo_epi16(even, odd));
+                let high: __m512bh = transmute(_mm512_unpackhi_epi16(even, odd));
+                for (head, sums) in sums.iter_mut().enumerate() {
+                    let weight: __m512bh = transmute(_mm512_set1_epi32(weights.word(self.head + head, pair).cast_signed()));
+                    sums[0] = _mm512_dpbf16_ps(sums[0], low, weight);
+                    sums[1] = _mm512_dpbf16_ps(sums[1], high, weight);
+                }
+            }
+        }
+        for (head, sums) in sums.into_iter().enumerate() {
+            let out = &mut out[(self.head + head) * self.values.len() + self.channel..][..channels];
+            store(sums, out);
+        }
+        HEADS
+    }
+}
+
+/// The two registers hold every other four channels each.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store([low, high]: [__m512; 2], out: &mut [f32]) {
+    let ahead = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    let behind = _mm512_add_epi32(ahead, _mm512_set1_epi32(8));
+    let mask = u32::MAX >> (NUMBERS - out.len());
+    // SAFETY: the masks leave out what lies beyond `out`.
+    unsafe {
+        _mm512_mask_storeu_ps(out.as_mut_ptr(), mask as u16, _mm512_permutex2var_ps(low, ahead, high));
+        _mm512_mask_storeu_ps(out.as_mut_ptr().wrapping_add(LANES), (mask >> LANES) as u16, _mm512_permutex2var_ps(low, behind, high));
+    }
+}
