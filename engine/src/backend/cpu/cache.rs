@@ -101,7 +101,14 @@ impl Pairs {
 
     /// The word with which the entry of a slot begins.
     pub(super) fn start(&self, slot: usize) -> usize {
-        self.first + slot * self.stride
+        let start = self.first + slot * self.stride;
+        assert!(start + self.stride <= self.words.len(), "slot {slot} is not in the cache");
+        start
+    }
+
+    /// All entries, and where they begin is said by [`Pairs::start`].
+    pub(super) fn words(&self) -> &[u32] {
+        &self.words
     }
 
     /// The entry that begins with a word.

@@ -26,7 +26,7 @@ struct Scratch {
     /// Those of one head.
     scores_one: Vec<f32>,
     /// The weights of two positions in each word.
-    weights: Vec<u32>,
+    weights: Vec<[u32; LANES]>,
 }
 
 thread_local! {
@@ -37,36 +37,23 @@ thread_local! {
 #[derive(Clone, Copy)]
 struct Entries<'a> {
     pairs: &'a Pairs,
-    /// Where in the pairs each entry begins.
+    count: usize,
+    /// Where in the pairs each entry begins; the last one's place again and again, up to a whole number of registers.
     starts: &'a [usize],
 }
 
 impl<'a> Entries<'a> {
-    fn count(&self) -> usize {
-        self.starts.len()
-    }
-
-    /// The entry of a position; the last one's for any after it.
-    #[inline(always)]
+    /// The entry of a position.
     fn at(&self, position: usize) -> &'a [u32] {
-        self.pairs.from(self.starts[position.min(self.starts.len() - 1)])
+        self.pairs.from(self.starts[position])
     }
 }
 
-/// The weights of some heads: words of two positions each, and how far apart they lie.
+/// The weights of two positions in each word, for all heads side by side.
 #[derive(Clone, Copy)]
 struct Weights<'a> {
-    words: &'a [u32],
+    words: &'a [[u32; LANES]],
     heads: usize,
-    head_stride: usize,
-    pair_stride: usize,
-}
-
-impl Weights<'_> {
-    #[inline(always)]
-    fn word(&self, head: usize, pair: usize) -> u32 {
-        self.words[head * self.head_stride + pair * self.pair_stride]
-    }
 }
 
 /// The loops that a machine has its own form of.
@@ -99,7 +86,9 @@ pub(super) fn attend(width: Width, queries: &[f32], context: &Context, pairs: &P
         let mut starts = std::mem::take(&mut scratch.starts);
         starts.clear();
         starts.extend(context.slots().flatten().map(|slot| pairs.start(slot)));
-        let entries = Entries { pairs, starts: &starts };
+        let (count, last) = (starts.len(), starts.last().copied().unwrap_or(0));
+        starts.resize(count.next_multiple_of(LANES), last);
+        let entries = Entries { pairs, count, starts: &starts };
         for (queries, out) in queries.chunks(LANES * key).zip(out.chunks_mut(LANES * value)) {
             let few = queries.len() / key <= FEW;
             let weights = if few { weights_of_few } else { weights_of_many };
@@ -124,19 +113,20 @@ fn weights_of_few<'a>(
     let Scratch { queries: words, scores_one: scores, weights, .. } = scratch;
     let key = context.keys.len();
     weights.clear();
-    for query in queries.chunks_exact(key) {
-        round(width, query, words);
-        words.resize(words.len().next_multiple_of(LINE), 0);
+    weights.resize(entries.count.div_ceil(2), [0; LANES]);
+    for (head, query) in queries.chunks_exact(key).enumerate() {
+        words.clear();
+        words.resize(key.div_ceil(2).next_multiple_of(LINE), 0);
+        put(width, query, words.iter_mut());
         scores.clear();
-        scores.resize(entries.count().next_multiple_of(LANES), 0.0);
+        scores.resize(entries.starts.len(), 0.0);
         // SAFETY: `Loops::of` has seen the features that the loops need.
         unsafe { (loops.score_one)(entries, context.keys.start / 2, words, scores) }
-        let scores = &mut scores[..entries.count()];
+        let scores = &mut scores[..entries.count];
         softmax_one(width, scores, scale);
-        Format::Bf16.encode(width, scores, 1.0, 0, |encoded| weights.extend_from_slice(encoded));
+        put(width, scores, weights.iter_mut().map(|words| &mut words[head]));
     }
-    let heads = queries.len() / key;
-    Weights { words: weights, heads, head_stride: weights.len() / heads, pair_stride: 1 }
+    Weights { words: weights, heads: queries.len() / key }
 }
 
 /// Heads side by side in the lanes of a register.
@@ -154,22 +144,21 @@ fn weights_of_many<'a>(
     panel.clear();
     panel.resize(key.div_ceil(2) * LANES, 0);
     for (head, query) in queries.chunks_exact(key).enumerate() {
-        let mut places = panel.iter_mut().skip(head).step_by(LANES);
-        Format::Bf16.encode(width, query, 1.0, 0, |encoded| {
-            places.by_ref().zip(encoded).for_each(|(place, word)| *place = *word);
-        });
+        put(width, query, panel.iter_mut().skip(head).step_by(LANES));
     }
     scores.clear();
-    scores.resize(entries.count(), [0.0; LANES]);
+    scores.resize(entries.count, [0.0; LANES]);
     // SAFETY: `Loops::of` has seen the features that the loops need.
     unsafe { (loops.score)(entries, context.keys.start / 2, panel.as_chunks().0, heads, scores) }
     softmax(width, scores, scale);
     weights.clear();
     portable::pair(width, scores, weights);
-    Weights { words: weights, heads, head_stride: 1, pair_stride: LANES }
+    Weights { words: weights, heads }
 }
 
-fn round(width: Width, numbers: &[f32], words: &mut Vec<u32>) {
-    words.clear();
-    Format::Bf16.encode(width, numbers, 1.0, 0, |encoded| words.extend_from_slice(encoded));
+/// Rounds numbers to pairs, and puts each pair to its place.
+fn put<'a>(width: Width, numbers: &[f32], mut places: impl Iterator<Item = &'a mut u32>) {
+    Format::Bf16.encode(width, numbers, 1.0, 0, |encoded| {
+        places.by_ref().zip(encoded).for_each(|(place, word)| *place = *word);
+    });
 }

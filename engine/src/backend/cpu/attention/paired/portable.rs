@@ -12,15 +12,15 @@ pub(super) const LOOPS: Loops = Loops { score, score_one, weigh };
 
 for_every_width! {
     /// The numbers of two positions each, rounded into one word; beside the last of an odd number stands zero.
-    fn pair(numbers: &[Lanes], words: &mut Vec<u32>) = pair_body
+    fn pair(numbers: &[Lanes], words: &mut Vec<[u32; LANES]>) = pair_body
 }
 
 #[inline(always)]
-fn pair_body(numbers: &[Lanes], words: &mut Vec<u32>) {
+fn pair_body(numbers: &[Lanes], words: &mut Vec<[u32; LANES]>) {
     for two in numbers.chunks(2) {
         let second = two.get(1).unwrap_or(&[0.0; LANES]);
         let word = |lane: usize| to_bf16(two[0][lane]) >> 16 | to_bf16(second[lane]) & 0xffff_0000;
-        words.extend_from_slice(&std::array::from_fn::<u32, LANES, _>(word));
+        words.push(std::array::from_fn(word));
     }
 }
 
@@ -44,7 +44,7 @@ fn score(entries: Entries, first: usize, queries: &[[u32; LANES]], _heads: usize
 }
 
 fn score_one(entries: Entries, first: usize, query: &[u32], scores: &mut [f32]) {
-    for (position, score) in scores[..entries.count()].iter_mut().enumerate() {
+    for (position, score) in scores[..entries.count].iter_mut().enumerate() {
         let mut sums = [0.0; LINE];
         for (index, (key, query)) in entries.at(position)[first..].iter().zip(query).enumerate() {
             add(&mut sums[index % LINE], *key, *query);
@@ -66,10 +66,10 @@ fn weigh(entries: Entries, values: Range<usize>, weights: Weights, out: &mut [f3
     out.fill(0.0);
     let half = |entry: &[u32], number: usize| entry[number / 2] >> (16 * (number % 2)) & 0xffff;
     for (head, out) in out.chunks_exact_mut(values.len()).enumerate() {
-        for pair in 0..entries.count().div_ceil(2) {
-            let (weight, first, second) = (weights.word(head, pair), entries.at(2 * pair), entries.at(2 * pair + 1));
+        for (pair, weights) in weights.words.iter().enumerate() {
+            let (first, second) = (entries.at(2 * pair), entries.at(2 * pair + 1));
             for (out, number) in out.iter_mut().zip(values.clone()) {
-                add(out, half(first, number) | half(second, number) << 16, weight);
+                add(out, half(first, number) | half(second, number) << 16, weights[head]);
             }
         }
     }

@@ -9,9 +9,6 @@ use crate::backend::cpu::cache::LINE;
 use crate::backend::cpu::strided::{LANES, Lanes};
 use crate::backend::cpu::vector::Width;
 
-/// Positions whose scores stay in registers together.
-const POSITIONS: usize = 8;
-
 /// Numbers of bf16 in a register.
 const NUMBERS: usize = 2 * LINE;
 
@@ -23,64 +20,87 @@ pub(super) fn loops(width: Width) -> Option<Loops> {
 /// Half registers do for half of the heads, and there are twice as many of them in a cycle.
 #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
 fn score(entries: Entries, first: usize, queries: &[[u32; LANES]], heads: usize, scores: &mut [Lanes]) {
-    for position in (0..entries.count()).step_by(POSITIONS) {
-        let keys: [&[u32]; POSITIONS] = std::array::from_fn(
-            #[inline(always)]
-            |next| &entries.at(position + next)[first..][..queries.len()],
-        );
-        let mut tile = [[0.0; LANES]; POSITIONS];
-        if heads <= LANES / 2 {
-            half_tile(keys, queries, &mut tile);
-        } else {
-            whole_tile(keys, queries, &mut tile);
-        }
-        let count = POSITIONS.min(scores.len() - position);
-        scores[position..][..count].copy_from_slice(&tile[..count]);
+    let mut position = 0;
+    while position < entries.count {
+        let tile = Tile { entries, position, first, queries };
+        // Sums wait six cycles for the one before them.
+        position += match heads {
+            ..=8 if entries.count - position > 8 => tile.half::<16>(scores),
+            ..=8 => tile.half::<8>(scores),
+            _ => tile.whole::<8>(scores),
+        };
     }
 }
 
-#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-fn half_tile(keys: [&[u32]; POSITIONS], queries: &[[u32; LANES]], tile: &mut [Lanes; POSITIONS]) {
-    let mut sums = [_mm256_setzero_ps(); POSITIONS];
-    for (word, queries) in queries.iter().enumerate() {
-        // SAFETY: half of the lanes are loaded; every key has as many words as the queries; the registers are reinterpreted.
-        unsafe {
-            let queries: __m256bh = transmute(_mm256_loadu_si256(queries.as_ptr().cast()));
-            for (sums, key) in sums.iter_mut().zip(&keys) {
-                let key: __m256bh = transmute(_mm256_set1_epi32(key.get_unchecked(word).cast_signed()));
-                *sums = _mm256_dpbf16_ps(*sums, key, queries);
-            }
-        }
-    }
-    for (tile, sums) in tile.iter_mut().zip(sums) {
-        // SAFETY: half of the lanes are stored.
-        unsafe { _mm256_storeu_ps(tile.as_mut_ptr(), sums) }
-    }
+/// Some positions and their scores, in registers.
+struct Tile<'a> {
+    entries: Entries<'a>,
+    position: usize,
+    first: usize,
+    queries: &'a [[u32; LANES]],
 }
 
-#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-fn whole_tile(keys: [&[u32]; POSITIONS], queries: &[[u32; LANES]], tile: &mut [Lanes; POSITIONS]) {
-    let mut sums = [_mm512_setzero_ps(); POSITIONS];
-    for (word, queries) in queries.iter().enumerate() {
-        // SAFETY: as above, with all lanes.
-        unsafe {
-            let queries: __m512bh = transmute(_mm512_loadu_si512(queries.as_ptr().cast()));
-            for (sums, key) in sums.iter_mut().zip(&keys) {
-                let key: __m512bh = transmute(_mm512_set1_epi32(key.get_unchecked(word).cast_signed()));
-                *sums = _mm512_dpbf16_ps(*sums, key, queries);
+/// Words that follow each other through one sum before the next one's turn, so that few addresses are in use at a time.
+const RUN: usize = 4;
+
+macro_rules! score_tile {
+    ($name:ident, $sums:ty, $zero:ident, $load:ident, $all:ident, $dot:ident, $pairs:ty, $store:ident) => {
+        /// Returns the number of positions.
+        #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+        fn $name<const POSITIONS: usize>(&self, scores: &mut [Lanes]) -> usize {
+            /// The next words of all keys.
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+            fn add<const POSITIONS: usize, const WORDS: usize>(
+                sums: &mut [$sums; POSITIONS],
+                keys: &[&[u32]; POSITIONS],
+                word: usize,
+                queries: &[[u32; LANES]; WORDS],
+            ) {
+                // SAFETY: a register has at most as many lanes; a key has as many words as there are queries' words; registers are
+                // reinterpreted.
+                unsafe {
+                    let queries: [$pairs; WORDS] = std::array::from_fn(|next| transmute($load(queries[next].as_ptr().cast())));
+                    for (sums, key) in sums.iter_mut().zip(keys) {
+                        let key = key.as_ptr().add(word);
+                        for next in 0..WORDS {
+                            *sums = $dot(*sums, transmute::<_, $pairs>($all(key.add(next).read().cast_signed())), queries[next]);
+                        }
+                    }
+                }
             }
+
+            let keys: [&[u32]; POSITIONS] = std::array::from_fn(|next| self.key(next));
+            let mut sums = [$zero(); POSITIONS];
+            let (runs, rest) = self.queries.as_chunks::<RUN>();
+            for (run, queries) in runs.iter().enumerate() {
+                add(&mut sums, &keys, run * RUN, queries);
+            }
+            for (next, query) in rest.iter().enumerate() {
+                add(&mut sums, &keys, runs.len() * RUN + next, &[*query]);
+            }
+            for (scores, sums) in scores[self.position..].iter_mut().zip(sums) {
+                // SAFETY: a register has at most as many lanes.
+                unsafe { $store(scores.as_mut_ptr(), sums) }
+            }
+            POSITIONS
         }
+    };
+}
+
+impl Tile<'_> {
+    fn key(&self, next: usize) -> &[u32] {
+        &self.entries.at(self.position + next)[self.first..][..self.queries.len()]
     }
-    for (tile, sums) in tile.iter_mut().zip(sums) {
-        // SAFETY: all lanes are stored.
-        unsafe { _mm512_storeu_ps(tile.as_mut_ptr(), sums) }
-    }
+
+    score_tile!(half, __m256, _mm256_setzero_ps, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_dpbf16_ps, __m256bh, _mm256_storeu_ps);
+    score_tile!(whole, __m512, _mm512_setzero_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_dpbf16_ps, __m512bh, _mm512_storeu_ps);
 }
 
 #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
 fn score_one(entries: Entries, first: usize, query: &[u32], scores: &mut [f32]) {
     let (query, _) = query.as_chunks::<LINE>();
-    for position in (0..entries.count()).step_by(LANES) {
+    for position in (0..entries.count).step_by(LANES) {
         let mut sums = [_mm512_setzero_ps(); LANES];
         for (next, sums) in sums.iter_mut().enumerate() {
             let key = &entries.at(position + next)[first..];
@@ -146,19 +166,20 @@ impl Block<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn weigh<const HEADS: usize>(&self, out: &mut [f32]) -> usize {
         let Block { entries, weights, .. } = self;
-        let first = self.values.start + self.channel;
+        let numbers = entries.pairs.words().as_ptr().cast::<i16>().wrapping_add(self.values.start + self.channel);
         let channels = NUMBERS.min(self.values.len() - self.channel);
         let mask = u32::MAX >> (NUMBERS - channels);
         let mut sums = [[_mm512_setzero_ps(); 2]; HEADS];
-        for pair in 0..entries.count().div_ceil(2) {
-            // SAFETY: the channels lie in the entries, and the mask leaves out what follows them; registers are reinterpreted.
+        for (places, weights) in entries.starts.chunks_exact(2).zip(weights.words) {
+            // SAFETY: the places are those of entries, in which the channels lie; the mask leaves out what follows them; the registers
+            // are reinterpreted.
             unsafe {
-                let load = |position| _mm512_maskz_loadu_epi16(mask, entries.at(position).as_ptr().cast::<i16>().add(first));
-                let (even, odd) = (load(2 * pair), load(2 * pair + 1));
+                let load = |place: usize| _mm512_maskz_loadu_epi16(mask, numbers.add(2 * place));
+                let (even, odd) = (load(places[0]), load(places[1]));
                 let low: __m512bh = transmute(_mm512_unpacklo_epi16(even, odd));
                 let high: __m512bh = transmute(_mm512_unpackhi_epi16(even, odd));
-                for (head, sums) in sums.iter_mut().enumerate() {
-                    let weight: __m512bh = transmute(_mm512_set1_epi32(weights.word(self.head + head, pair).cast_signed()));
+                for (sums, weight) in sums.iter_mut().zip(weights[self.head..].first_chunk::<HEADS>().unwrap_or(&[0; HEADS])) {
+                    let weight: __m512bh = transmute(_mm512_set1_epi32(weight.cast_signed()));
                     sums[0] = _mm512_dpbf16_ps(sums[0], low, weight);
                     sums[1] = _mm512_dpbf16_ps(sums[1], high, weight);
                 }
