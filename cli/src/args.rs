@@ -85,6 +85,9 @@ pub struct ModelFlags {
     /// Requests that run at once.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub slots: u32,
+    /// Tokens that the cache holds over all requests; fewer where memory is short.
+    #[arg(long, value_name = "N", default_value_t = Options::default().cache_tokens)]
+    cache_tokens: usize,
 }
 
 /// What the engine computes with.
@@ -153,7 +156,7 @@ impl ModelFlags {
 
     /// How the engine may use the machine.
     pub fn options(&self) -> Options {
-        Options { slots_max: self.slots as usize, ..self.compute.options() }
+        Options { slots_max: self.slots as usize, cache_tokens: self.cache_tokens, ..self.compute.options() }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use tracing::info;
 
-use crate::backend::cpu::{Cache, Cpu, Format};
+use crate::backend::cpu::{Cache, Cpu};
 use crate::batch::Batch;
 use crate::config::{GenerationConfig, ModelConfig};
 use crate::device;
 use crate::error::LoadError;
 use crate::grammar::{Grammar, Grammars};
 use crate::kv::{Known, Pages};
+use crate::memory::Demand;
 use crate::model::{Forward, Model};
 use crate::options::{ModelSource, Options};
 use crate::request::{Finished, Refusal, Request};
@@ -113,7 +114,12 @@ impl Engine {
         let weights = Weights::open(source, config.fp8_block)?;
         let format = device::format(options.dtype, weights.fit_bf16());
         note_unused(&config, &weights);
-        let pages = Pages::new(cache_tokens(&config, format, options)?, options.page_tokens, options.prefix_cache);
+        let demand = Demand {
+            weights_bytes: weights.parameters() * format.bits() / 8,
+            token_bytes: (config.layers * Cache::entry_bytes(format, config.attention.cached())) as u64,
+            cache_tokens: options.cache_tokens,
+        };
+        let pages = Pages::new(demand.tokens()?, options.page_tokens, options.prefix_cache);
         let context_length = config.context_length.min(pages.capacity());
         let backend = Cpu::new(options.threads).in_format(format);
         let model = Model::load(backend, &config, &weights, pages.capacity(), context_length)?;
@@ -240,19 +246,5 @@ fn note_unused(config: &ModelConfig, weights: &Weights) {
     match weights.has(&format!("model.layers.{}.", config.layers)) {
         true => info!("the multi-token prediction layer is not used"),
         false => info!("config.json announces a multi-token prediction layer that the weights do not have"),
-    }
-}
-
-/// The cache asked for, if a machine can have that much memory.
-fn cache_tokens(config: &ModelConfig, format: Format, options: &Options) -> Result<usize, LoadError> {
-    const BYTES_MAX: usize = 1 << 42;
-
-    let token_bytes = config.layers * Cache::entry_bytes(format, config.attention.cached());
-    match options.cache_tokens.checked_mul(token_bytes) {
-        Some(bytes) if bytes <= BYTES_MAX => Ok(options.cache_tokens),
-        _ => {
-            let reason = format!("{} tokens of {token_bytes} bytes are more than any memory", options.cache_tokens);
-            Err(LoadError::option("cache_tokens", reason))
-        }
     }
 }

@@ -34,6 +34,7 @@ pub mod bench;
 // The model's files and the machine.
 mod config;
 mod device;
+mod memory;
 mod source;
 mod weights;
 

@@ -27,7 +27,7 @@ pub struct Options {
     pub overtaken_max: u32,
     /// Whether the beginnings of requests are kept for later ones that begin alike.
     pub prefix_cache: bool,
-    /// Tokens the paged cache holds over all requests.
+    /// Tokens the paged cache holds over all requests, if there is memory for them; else as many as there is.
     pub cache_tokens: usize,
     /// Tokens in one cache page.
     pub page_tokens: usize,

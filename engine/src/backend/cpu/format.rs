@@ -40,6 +40,11 @@ impl Format {
         }
     }
 
+    /// Bits of a number.
+    pub(crate) const fn bits(self) -> u64 {
+        32 / self.per_word() as u64
+    }
+
     /// The step of a row of numbers: 1 but for int8.
     pub(super) fn step(self, width: Width, row: &[f32]) -> f32 {
         let mut largest = 127.0;
