@@ -31,15 +31,19 @@ def main() -> None:
         for batch in arguments.batch:
             results.append(compare(arguments, peers, prompt, batch))
             print(json.dumps(results[-1]), flush=True)
-    record = {
-        "command": "engine/scripts/compare.py " + shlex.join(sys.argv[1:]),
+    if arguments.output:
+        figures = record("compare.py", arguments.dtype) | {"results": results}
+        arguments.output.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def record(script: str, dtype: str) -> dict:
+    """What every file of figures begins with."""
+    return {
+        "command": f"engine/scripts/{script} " + shlex.join(sys.argv[1:]),
         "date": datetime.date.today().isoformat(),
         "machine": {"cores": os.cpu_count(), "processor": processor()},
-        "dtype": arguments.dtype,
-        "results": results,
+        "dtype": dtype,
     }
-    if arguments.output:
-        arguments.output.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def compare(arguments, peers: dict[str, str], prompt: int, batch: int) -> dict:
@@ -93,17 +97,22 @@ def parse() -> argparse.Namespace:
         return [int(number) for number in text.split(",")]
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_common(parser)
+    parser.add_argument("--batch", type=numbers, default=[1, 64, 256])
+    parser.add_argument("--prompt", type=numbers, default=[64, 512])
+    return parser.parse_args()
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What every comparison is told."""
     parser.add_argument("model", help="model folder in Hugging Face's layout")
     parser.add_argument("--ours", default="target/release/millrace", help="our binary")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND", help="may be repeated; {model} {batch} {prompt} {answer} {threads} are filled in")
-    parser.add_argument("--batch", type=numbers, default=[1, 64, 256])
-    parser.add_argument("--prompt", type=numbers, default=[64, 512])
     parser.add_argument("--answer", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", default="bf16", choices=["f32", "bf16", "int8", "auto"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("-o", "--output", type=Path, help="JSON file for the figures")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":
