@@ -41,13 +41,14 @@ struct Work {
 /// A state with the tokens that it allows, or the reason why it has none.
 struct Ready {
     matcher: Box<Matcher>,
+    /// Comes back for the next mask: if the thread kept it and died, whoever waits must hear of it.
+    reply: SyncSender<Ready>,
     allowed: Result<SimpleVob, String>,
 }
 
 /// Where one answer stands in its grammar.
 pub(crate) struct Grammar {
     masks: SyncSender<Work>,
-    reply: SyncSender<Ready>,
     ready: Receiver<Ready>,
     now: Option<Ready>,
 }
@@ -89,8 +90,8 @@ impl Grammars {
 impl Grammar {
     fn at(matcher: Matcher, masks: SyncSender<Work>) -> Option<Grammar> {
         let (reply, ready) = sync_channel(1);
-        let grammar = Grammar { masks, reply, ready, now: None };
-        grammar.compute(Box::new(matcher)).then_some(grammar)
+        let grammar = Grammar { masks, ready, now: None };
+        grammar.compute(Work { matcher: Box::new(matcher), reply }).then_some(grammar)
     }
 
     /// The tokens that may come next. Waits for the other thread if it has not got that far.
@@ -104,16 +105,16 @@ impl Grammar {
 
     /// Moves on by a token that was allowed; true if the answer is complete with it.
     pub(crate) fn take(&mut self, token: u32) -> Result<bool, String> {
-        let mut matcher = self.now.take().ok_or("a token was drawn without a mask")?.matcher;
+        let Ready { mut matcher, reply, .. } = self.now.take().ok_or("a token was drawn without a mask")?;
         matcher.consume_token(token).map_err(|error| error.to_string())?;
         if matcher.is_stopped() {
             return Ok(true);
         }
-        if self.compute(matcher) { Ok(false) } else { Err("the grammar thread has ended".to_owned()) }
+        if self.compute(Work { matcher, reply }) { Ok(false) } else { Err("the grammar thread has ended".to_owned()) }
     }
 
-    fn compute(&self, matcher: Box<Matcher>) -> bool {
-        self.masks.send(Work { matcher, reply: self.reply.clone() }).is_ok()
+    fn compute(&self, work: Work) -> bool {
+        self.masks.send(work).is_ok()
     }
 }
 
@@ -122,7 +123,7 @@ fn compute_masks(work: &Receiver<Work>) {
     for Work { mut matcher, reply } in work {
         let allowed = matcher.compute_mask().map_err(|error| error.to_string());
         // An error is a request that was cancelled in the meantime.
-        let _ = reply.send(Ready { matcher, allowed });
+        let _ = reply.clone().send(Ready { matcher, reply, allowed });
     }
 }
 

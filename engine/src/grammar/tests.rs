@@ -98,3 +98,13 @@ fn a_grammar_used_before_starts_again_at_its_beginning() {
     });
     assert_eq!(starts.next(), starts.next());
 }
+
+#[test]
+fn whoever_waits_for_a_thread_that_dies_hears_of_it() {
+    let mut grammars = grammars();
+    grammars.begin(Format::JsonObject).unwrap();
+    let (masks, work) = sync_channel(1);
+    let mut grammar = Grammar::at(grammars.compiled[0].1.clone(), masks).unwrap();
+    drop(work);
+    assert_eq!(grammar.allowed().unwrap_err(), "the grammar thread has ended");
+}
