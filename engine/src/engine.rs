@@ -96,6 +96,16 @@ impl Engine {
         self.schedule.is_idle()
     }
 
+    /// Whether the books of the cache are in order: each page is free, remembered, or held by just those requests that know of it.
+    pub fn is_balanced(&self) -> bool {
+        self.schedule.is_balanced()
+    }
+
+    /// How often a running request has had to give way to an older one, to be computed again later.
+    pub fn preemptions(&self) -> u64 {
+        self.schedule.preemptions()
+    }
+
     pub fn model(&self) -> &ModelDescription {
         &self.description
     }

@@ -17,6 +17,8 @@ pub(crate) struct Schedule {
     /// In the order of admission.
     running: Vec<Sequence>,
     waiting: Waiting,
+    /// How often a running request has had to give way.
+    preemptions: u64,
 }
 
 impl Schedule {
@@ -30,6 +32,7 @@ impl Schedule {
             step_tokens_max: options.step_tokens_max.max(slots_max),
             running: Vec::new(),
             waiting: Waiting::new(options.overtaken_max),
+            preemptions: 0,
         }
     }
 
@@ -104,7 +107,12 @@ impl Schedule {
         outcomes
     }
 
-    fn is_balanced(&self) -> bool {
+    pub(crate) fn preemptions(&self) -> u64 {
+        self.preemptions
+    }
+
+    /// Whether every page is free, remembered, or held by just those requests that know of it.
+    pub(crate) fn is_balanced(&self) -> bool {
         let held = self.running.iter().map(|sequence| sequence.pages.len()).sum();
         self.pages.balances(held) && self.waiting.iter().all(|sequence| sequence.pages.is_empty())
     }
@@ -144,6 +152,7 @@ impl Schedule {
                 return false;
             };
             self.pages.release(&mut youngest.pages);
+            self.preemptions += 1;
             self.waiting.put_back(youngest);
             if index == self.running.len() {
                 return false;

@@ -4,6 +4,7 @@ mod documents;
 mod figures;
 mod formats;
 mod fuzz;
+mod hostile;
 mod large_file;
 mod many_chats;
 mod prefix;
@@ -13,10 +14,11 @@ use std::process::ExitCode;
 
 use figures::Figures;
 
-const PROOFS: [(&str, &str); 7] = [
+const PROOFS: [(&str, &str); 8] = [
     ("documents", "millrace-nano answers examples/documents.jsonl as expected"),
     ("formats", "what bf16 and int8 cost: the error of each operation, and millrace-nano's scores on 2,000 documents"),
     ("fuzz", "broken model files, half an hour for each kind"),
+    ("hostile", "10,000 requests with cancels, aborts and a tiny cache: all end once, answers stay the same, memory returns to its floor"),
     ("large-file", "50,000 lines in 200 MB, on both backings, without a model: time to queue, rate, memory"),
     ("many-chats", "1,000 chats that wait at once, and how fast others are accepted meanwhile"),
     ("prefix", "four prefixes in turn: the engine's order of admission against first come, first served"),
@@ -31,6 +33,7 @@ async fn main() -> ExitCode {
         "documents" => documents::prove(&mut figures),
         "formats" => formats::prove(&mut figures),
         "fuzz" => fuzz::prove(&mut figures),
+        "hostile" => hostile::prove(&mut figures),
         "large-file" => large_file::prove(&mut figures).await,
         "many-chats" => many_chats::prove(&mut figures).await,
         "prefix" => prefix::prove(&mut figures),

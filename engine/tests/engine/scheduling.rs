@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use engine::{Engine, Finished, Options, Request};
+use engine::{Engine, Finished, Format, Options, Request};
 
 use crate::tiny::{drain, engine, options, random, run};
 
@@ -21,6 +21,16 @@ impl Dice {
         let mut prompt: Vec<u32> = (0..self.below(40) as u32).map(|index| (index * 7 + family) % 256).collect();
         prompt.extend((0..1 + self.below(20)).map(|_| self.below(256) as u32));
         prompt
+    }
+
+    /// Ended by its length, by a stop string or by a format.
+    fn request(&mut self, seed: u64) -> Request {
+        let request = random(seed, self.prompt(), 1 + self.below(60) as u32);
+        match self.below(8) {
+            0 => Request { format: Some(Format::Regex("[a-z]{20}".to_owned())), ignore_eos: false, ..request },
+            1 => Request { stop: vec!["e".to_owned()], ..request },
+            _ => request,
+        }
     }
 }
 
@@ -50,7 +60,7 @@ fn every_request_of_a_random_schedule_ends_once_with_the_answer_that_it_gets_alo
         };
         let (mut cached, mut cancelled) = (0, 0);
         for id in 0..120 {
-            let request = random(id, dice.prompt(), 1 + dice.below(60) as u32);
+            let request = dice.request(id);
             match engine.add(id, request.clone()) {
                 Ok(()) => assert!(live.insert(id, request).is_none()),
                 Err(refusal) => assert_eq!(refusal.code, "engine_full"),
@@ -63,11 +73,15 @@ fn every_request_of_a_random_schedule_ends_once_with_the_answer_that_it_gets_alo
                 assert_eq!(engine.cancel(victim), live.remove(&victim).is_some());
                 cancelled += 1;
             }
+            if dice.below(20) == 0 {
+                engine.withdraw().iter().for_each(|id| assert!(live.remove(id).is_some()));
+            }
+            assert!(engine.is_balanced());
         }
         while !engine.is_idle() {
             cached += engine.step().into_iter().map(|finished| check(finished, &mut live)).sum::<u32>();
         }
-        assert!(live.is_empty() && cached > 0 && cancelled > 0);
+        assert!(live.is_empty() && cached > 0 && cancelled > 0 && engine.preemptions() > 0);
         assert_whole(&mut engine);
     }
 }
