@@ -12,14 +12,22 @@ use crate::{
 /// A model's answer to one request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
+    /// As many as the request asked for.
+    pub choices: Vec<Choice>,
+    pub prompt_token_ids: Vec<u32>,
+    /// The prompt is counted once, what was written for every choice.
+    pub usage: Usage,
+}
+
+/// One of the answers that a request asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Choice {
     pub text: String,
     /// The think section, if the model wrote one.
     pub reasoning: Option<String>,
     /// Functions that the caller is asked to run.
     pub tool_calls: Vec<ToolCall>,
     pub finish: Finish,
-    pub usage: Usage,
-    pub prompt_token_ids: Vec<u32>,
     pub token_ids: Vec<u32>,
     /// One entry a generated token, if asked for.
     pub logprobs: Option<Vec<TokenLogprob>>,
@@ -62,17 +70,20 @@ pub struct Outcome {
 impl Outcome {
     /// A 200 with the answer as the endpoint's object. `created` is in Unix seconds.
     pub fn answered(id: RequestId, endpoint: Endpoint, model: &str, created: i64, return_token_ids: bool, answer: &Answer) -> Self {
-        let body = match endpoint {
-            Endpoint::ChatCompletions => chat_choice(id, answer),
-            Endpoint::Completions => text_choice(answer),
+        let choice = |(index, choice): (usize, &Choice)| {
+            let mut object = match endpoint {
+                Endpoint::ChatCompletions => chat_choice(id, index, choice),
+                Endpoint::Completions => text_choice(index, choice),
+            };
+            if return_token_ids {
+                object["token_ids"] = json!(choice.token_ids);
+            }
+            object
         };
-        let mut choice = body;
-        if return_token_ids {
-            choice["token_ids"] = json!(answer.token_ids);
-        }
+        let choices: Vec<Value> = answer.choices.iter().enumerate().map(choice).collect();
         let mut object = json!({
             "id": id.prefixed(endpoint.id_prefix()), "object": endpoint.object(), "created": created, "model": model,
-            "system_fingerprint": null, "choices": [choice], "usage": answer.usage.of_completion(),
+            "system_fingerprint": null, "choices": choices, "usage": answer.usage.of_completion(),
         });
         if endpoint == Endpoint::ChatCompletions {
             object["service_tier"] = json!("default");
@@ -120,22 +131,22 @@ impl Finish {
     }
 }
 
-fn chat_choice(id: RequestId, answer: &Answer) -> Value {
-    let mut message = json!({ "role": "assistant", "content": answer.text, "refusal": null });
-    if !answer.tool_calls.is_empty() {
-        let call = |(index, call): (usize, &ToolCall)| {
+fn chat_choice(id: RequestId, index: usize, choice: &Choice) -> Value {
+    let mut message = json!({ "role": "assistant", "content": choice.text, "refusal": null });
+    if !choice.tool_calls.is_empty() {
+        let call = |(number, call): (usize, &ToolCall)| {
             let function = json!({ "name": call.name, "arguments": call.arguments });
-            json!({ "id": id.prefixed(&format!("call_{index}_")), "type": "function", "function": function })
+            json!({ "id": id.prefixed(&format!("call_{index}_{number}_")), "type": "function", "function": function })
         };
-        message["tool_calls"] = answer.tool_calls.iter().enumerate().map(call).collect();
-        if answer.text.is_empty() {
+        message["tool_calls"] = choice.tool_calls.iter().enumerate().map(call).collect();
+        if choice.text.is_empty() {
             message["content"] = Value::Null;
         }
     }
-    if let Some(reasoning) = &answer.reasoning {
+    if let Some(reasoning) = &choice.reasoning {
         message["reasoning_content"] = json!(reasoning);
     }
-    let logprobs = answer.logprobs.as_ref().map(|tokens| {
+    let logprobs = choice.logprobs.as_ref().map(|tokens| {
         let content: Vec<Value> = tokens
             .iter()
             .map(|token| {
@@ -146,11 +157,11 @@ fn chat_choice(id: RequestId, answer: &Answer) -> Value {
             .collect();
         json!({ "content": content, "refusal": null })
     });
-    json!({ "index": 0, "finish_reason": answer.finish.name(), "logprobs": logprobs, "message": message })
+    json!({ "index": index, "finish_reason": choice.finish.name(), "logprobs": logprobs, "message": message })
 }
 
-fn text_choice(answer: &Answer) -> Value {
-    let logprobs = answer.logprobs.as_ref().map(|tokens| {
+fn text_choice(index: usize, choice: &Choice) -> Value {
+    let logprobs = choice.logprobs.as_ref().map(|tokens| {
         let mut offset = 0;
         let offsets: Vec<usize> = tokens
             .iter()
@@ -173,23 +184,20 @@ fn text_choice(answer: &Answer) -> Value {
             "text_offset": offsets,
         })
     });
-    json!({ "index": 0, "text": answer.text, "finish_reason": answer.finish.name(), "logprobs": logprobs })
+    json!({ "index": index, "text": choice.text, "finish_reason": choice.finish.name(), "logprobs": logprobs })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn an_answer_carries_its_id_its_reasoning_and_its_tokens() {
-        let answer = Answer {
-            text: "4".into(),
-            reasoning: Some("2+2".into()),
-            token_ids: vec![9],
-            prompt_token_ids: vec![1, 2],
-            usage: Usage { prompt: 2, completion: 1, ..Usage::default() },
-            ..Answer::default()
-        };
+        let choice = Choice { text: "4".into(), reasoning: Some("2+2".into()), token_ids: vec![9], ..Choice::default() };
+        let usage = Usage { prompt: 2, completion: 1, ..Usage::default() };
+        let answer = Answer { choices: vec![choice], prompt_token_ids: vec![1, 2], usage };
         let id = RequestId::new();
         let outcome = Outcome::answered(id, Endpoint::ChatCompletions, "m", 7, true, &answer);
         let body: Value = serde_json::from_str(&outcome.body).unwrap();
@@ -201,15 +209,37 @@ mod tests {
     }
 
     #[test]
+    fn each_choice_has_its_index_and_what_is_its_own() {
+        let logprob = TokenLogprob { token: "a".into(), bytes: vec![97], logprob: -0.5, top: Vec::new() };
+        let first = Choice { text: "a".into(), token_ids: vec![1], logprobs: Some(vec![logprob]), ..Choice::default() };
+        let second = Choice { text: "b".into(), token_ids: vec![2], finish: Finish::Length, ..Choice::default() };
+        let answer = Answer { choices: vec![first, second], ..Answer::default() };
+        for endpoint in Endpoint::ALL {
+            let outcome = Outcome::answered(RequestId::new(), endpoint, "m", 7, true, &answer);
+            let choices = serde_json::from_str::<Value>(&outcome.body).unwrap()["choices"].take();
+            let text = |choice: &Value| choice.pointer("/message/content").unwrap_or(&choice["text"]).clone();
+            for (index, (words, ids, finish)) in [("a", [1], "stop"), ("b", [2], "length")].into_iter().enumerate() {
+                let choice = &choices[index];
+                assert_eq!((&choice["index"], text(choice)), (&json!(index), json!(words)));
+                assert_eq!((&choice["token_ids"], &choice["finish_reason"]), (&json!(ids), &json!(finish)));
+            }
+            assert!(choices[0]["logprobs"].is_object() && choices[1]["logprobs"].is_null());
+        }
+    }
+
+    #[test]
     fn calls_of_tools_stand_in_the_message_with_ids_of_their_own() {
         let call = |name: &str| ToolCall { name: name.into(), arguments: "{\"a\":1}".into() };
-        let answer = Answer { finish: Finish::ToolCalls, tool_calls: vec![call("f"), call("g")], ..Answer::default() };
+        let choice = Choice { finish: Finish::ToolCalls, tool_calls: vec![call("f"), call("g")], ..Choice::default() };
+        let answer = Answer { choices: vec![choice.clone(), choice], ..Answer::default() };
         let outcome = Outcome::answered(RequestId::new(), Endpoint::ChatCompletions, "m", 7, false, &answer);
-        let choice = serde_json::from_str::<Value>(&outcome.body).unwrap()["choices"][0].take();
-        assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("tool_calls"), &Value::Null));
-        let calls = choice["message"]["tool_calls"].as_array().unwrap();
+        let choices = serde_json::from_str::<Value>(&outcome.body).unwrap()["choices"].take();
+        assert_eq!((&choices[0]["finish_reason"], &choices[0]["message"]["content"]), (&json!("tool_calls"), &Value::Null));
+        let calls: Vec<&Value> =
+            choices.as_array().unwrap().iter().flat_map(|choice| choice["message"]["tool_calls"].as_array().unwrap()).collect();
         assert_eq!(calls[0]["function"], json!({ "name": "f", "arguments": "{\"a\":1}" }));
-        assert_ne!(calls[0]["id"], calls[1]["id"]);
+        let ids: BTreeSet<_> = calls.iter().map(|call| call["id"].as_str().unwrap()).collect();
+        assert_eq!(ids.len(), 4);
     }
 
     #[test]

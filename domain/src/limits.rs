@@ -25,6 +25,8 @@ impl Default for Limits {
 pub const CUSTOM_ID_BYTES_MAX: usize = 512;
 /// Errors listed for a refused input file; the rest is counted.
 pub const BATCH_ERRORS_MAX: usize = 100;
+/// Answers that one request may ask for (`n`).
+pub const CHOICES_MAX: u32 = 16;
 /// Attempts after which a request that keeps losing its worker is failed.
 pub const ATTEMPTS_MAX: u32 = 3;
 /// Bodies and results up to this size stand in the store; larger ones are objects.

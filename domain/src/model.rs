@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::request::Generation;
+
 /// A row of the `models` table, written by `migrate` for the shipped model and by each worker at its start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
@@ -17,11 +19,11 @@ pub struct Model {
 }
 
 impl Model {
-    /// Estimated cost in tokens: the body as prompt, and as many new tokens as were asked for.
-    pub fn estimate(&self, body_bytes: usize, max_tokens: Option<u32>) -> u64 {
+    /// Estimated cost in tokens: the body as prompt, once, and as many new tokens as were asked for, for each choice.
+    pub fn estimate(&self, body_bytes: usize, wish: &Generation) -> u64 {
         let prompt = (body_bytes as f32 / self.bytes_per_token.max(0.25)).ceil() as u64;
-        let answer = max_tokens.unwrap_or(DEFAULT_ANSWER_TOKENS).min(self.context_length);
-        prompt + u64::from(answer)
+        let answer = wish.max_tokens.unwrap_or(DEFAULT_ANSWER_TOKENS).min(self.context_length);
+        prompt + u64::from(answer) * u64::from(wish.choices)
     }
 
     /// The object of `GET /v1/models/{id}`; `ready` tells whether a live worker serves it.

@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 use tests::{
+    batches::checked_results,
     pipeline::{Backing, Plan},
     waiting::{PATIENCE, eventually},
 };
 
 crate::on_both_backings!(
     a_chat_that_waits_is_answered,
+    three_choices_are_one_answer_and_one_charge_alone_and_in_a_batch,
     a_chat_that_need_not_wait_is_answered_where_location_says,
     the_model_is_listed,
     bad_requests_get_the_error_envelope_and_a_request_id,
@@ -28,6 +30,36 @@ async fn a_chat_that_waits_is_answered(backing: Backing) {
     let completion = json!({ "model": "millrace-nano", "prompt": "Once", "max_tokens": 4 });
     let text = pipeline.client.post("/v1/completions", &completion).await.expect_ok().json();
     assert_eq!(text["object"], "text_completion");
+}
+
+async fn three_choices_are_one_answer_and_one_charge_alone_and_in_a_batch(backing: Backing) {
+    let pipeline = Plan::new(backing).model("").start().await;
+    let client = &pipeline.client;
+    let with = |n: u32| {
+        let mut body = chat();
+        let wishes = json!({ "n": n, "seed": 7, "temperature": 1.5, "ignore_eos": true, "logprobs": true, "return_token_ids": true });
+        body.as_object_mut().expect("an object").extend(wishes.as_object().cloned().expect("an object"));
+        body
+    };
+    let one = client.post("/v1/chat/completions", &with(1)).await.expect_ok().json();
+    let three = client.post("/v1/chat/completions", &with(3)).await.expect_ok().json();
+    let choices = three["choices"].as_array().expect("choices");
+    assert_eq!(choices.iter().map(|choice| choice["index"].as_u64()).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
+    assert_eq!(choices[0], one["choices"][0]);
+    for choice in choices {
+        assert_eq!((choice["token_ids"].as_array().map(Vec::len), &choice["finish_reason"]), (Some(16), &json!("length")));
+        assert_eq!(choice["logprobs"]["content"].as_array().map(Vec::len), Some(16));
+        assert_eq!(choices.iter().filter(|other| other["token_ids"] == choice["token_ids"]).count(), 1);
+    }
+    assert_eq!(three["usage"]["prompt_tokens"], one["usage"]["prompt_tokens"]);
+    assert_eq!(three["usage"]["completion_tokens"], 3 * 16);
+
+    let line = json!({ "custom_id": "three", "method": "POST", "url": "/v1/chat/completions", "body": with(3) }).to_string();
+    let batch = client.create_batch(&client.upload(line.clone()).await, json!({})).await;
+    let results = checked_results(client, &line, &client.ended_batch(&batch).await).await;
+    assert_eq!(results.output[0]["response"]["body"]["choices"], three["choices"]);
+    assert_eq!(pipeline.number("select count(*) from charges").await, 3);
+    assert_eq!(pipeline.number("select cast(sum(completion_tokens) as bigint) from charges").await, 16 + 2 * 3 * 16);
 }
 
 async fn a_chat_that_need_not_wait_is_answered_where_location_says(backing: Backing) {
@@ -58,11 +90,14 @@ async fn bad_requests_get_the_error_envelope_and_a_request_id(backing: Backing) 
     let client = &pipeline.client;
     let mut stranger = chat();
     stranger["model"] = json!("nobody");
+    let mut greedy = chat();
+    greedy["n"] = json!(17);
     let replies = [
         (404, client.get("/v1/nothing").await),
         (405, client.delete("/v1/chat/completions").await),
         (404, client.post("/v1/chat/completions", &stranger).await),
         (400, client.post("/v1/chat/completions", &json!({ "model": "millrace-nano" })).await),
+        (400, client.post("/v1/chat/completions", &greedy).await),
         (
             404,
             client

@@ -114,7 +114,7 @@ impl Rules {
         Ok(NewLine {
             line: number,
             custom_id: line.custom_id,
-            cost: model.estimate(line.body_bytes, line.request.generation.max_tokens),
+            cost: model.estimate(line.body_bytes, &line.request.generation),
             model: name,
             body_offset: offset + line.body_start as u64,
             body_bytes: line.body_bytes as u32,

@@ -12,6 +12,7 @@ use super::Endpoint;
 use crate::{
     error::ApiError,
     fields::{Fields, token_ids},
+    limits::CHOICES_MAX,
 };
 
 /// A request whose shape is right. What only the model can judge (context length, token ids) is left to it.
@@ -68,8 +69,10 @@ impl Role {
 }
 
 /// How the answer is generated. `None` leaves the choice to the model's own defaults.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Generation {
+    /// How many answers, `n` on the wire; at least one.
+    pub choices: u32,
     pub max_tokens: Option<u32>,
     pub min_tokens: u32,
     pub temperature: Option<f32>,
@@ -120,10 +123,8 @@ const WITHOUT_EFFECT: [&str; 11] = [
 ];
 
 /// Parameters that would change the answer and are not implemented, with the value at which they change nothing.
-const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 15] = [
+const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 13] = [
     ("stream", Some(Neutral::False)),
-    ("n", Some(Neutral::Number(1.0))),
-    ("best_of", Some(Neutral::Number(1.0))),
     ("echo", Some(Neutral::False)),
     ("suffix", None),
     ("functions", Some(Neutral::Empty)),
@@ -141,7 +142,6 @@ const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 15] = [
 /// A value of a parameter that is as good as its absence.
 enum Neutral {
     False,
-    Number(f64),
     Empty,
 }
 
@@ -149,7 +149,6 @@ impl Neutral {
     fn matches(&self, value: &Value) -> bool {
         match self {
             Self::False => value == &Value::Bool(false),
-            Self::Number(number) => value.as_f64() == Some(*number),
             Self::Empty => value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(serde_json::Map::is_empty),
         }
     }
@@ -268,6 +267,7 @@ fn generation(endpoint: Endpoint, fields: &mut Fields) -> Result<Generation, Api
     let old_limit = fields.count("max_tokens", 1)?;
     let (thinking, thinking_tokens_max) = thinking(fields)?;
     Ok(Generation {
+        choices: choices(fields)?,
         max_tokens: fields.count("max_completion_tokens", 1)?.or(old_limit),
         min_tokens: fields.count("min_tokens", 0)?.unwrap_or(0),
         temperature: fields.number("temperature", 0.0, 2.0)?,
@@ -290,6 +290,17 @@ fn generation(endpoint: Endpoint, fields: &mut Fields) -> Result<Generation, Api
         thinking,
         thinking_tokens_max,
     })
+}
+
+/// `best_of` chooses among more answers than it gives; as many as `n` leave nothing to choose.
+fn choices(fields: &mut Fields) -> Result<u32, ApiError> {
+    let choices = fields.integer("n", 1, i64::from(CHOICES_MAX))?.map_or(1, |n| n as u32);
+    match fields.take("best_of") {
+        Some(best_of) if best_of.as_f64() != Some(f64::from(choices)) => {
+            Err(ApiError::unsupported("best_of", format!("`best_of` is not supported with another value than that of `n`, here {choices}")))
+        }
+        _ => Ok(choices),
+    }
 }
 
 fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {

@@ -222,6 +222,17 @@ fn requests_that_begin_alike_wait_for_the_first_and_then_run_together() {
 }
 
 #[test]
+fn several_answers_to_one_prompt_compute_it_once_up_to_its_last_page() {
+    for choices in [1, 2, 5, 16] {
+        let mut scene = Scene::new(&options(200));
+        (0..choices).for_each(|id| scene.add(id, (0..43).collect(), 20));
+        scene.drain();
+        // Each computes the three tokens that fill no page, and its answer but the last token.
+        assert_eq!(scene.rows_computed, 40 + choices as usize * (3 + 19));
+    }
+}
+
+#[test]
 fn a_request_that_had_to_give_way_finds_its_own_pages_again() {
     let mut scene = Scene::new(&options(16));
     scene.add(1, vec![1; 24], 20);

@@ -11,6 +11,7 @@ use axum::{
 use bytes::Bytes;
 use domain::request::{Endpoint, Request};
 use tokio::time::{Instant, timeout};
+use utoipa::ToSchema;
 
 use super::{
     auth::Caller,
@@ -22,9 +23,20 @@ use super::{
 };
 use crate::{Failure, Producer, submit::Single};
 
+/// What a body may say that is not as OpenAI and vLLM describe it. It is read in [`Request`].
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is only described")]
+pub(super) struct GenerationBody {
+    /// A model that `GET /v1/models` lists.
+    model: String,
+    /// How many choices the answer has. With a `seed`, each is what the seed plus its index gives alone.
+    #[schema(minimum = 1, maximum = 16, default = 1)]
+    n: Option<u32>,
+}
+
 /// Answers a chat. Waits for the answer, unless `Prefer: respond-async` asks for a place to look for it.
 #[utoipa::path(
-    post, path = "/v1/chat/completions", tag = "generation", request_body(content = Object, content_type = "application/json"),
+    post, path = "/v1/chat/completions", tag = "generation", request_body(content = inline(GenerationBody), content_type = "application/json"),
     params(("Prefer" = Option<String>, Header, description = "`respond-async` or `respond-async, wait=SECONDS`")),
     responses((status = 200, description = "The chat completion"), (status = 202, description = "Accepted; `Location` says where to look"))
 )]
@@ -40,7 +52,7 @@ pub(super) async fn chat(
 
 /// Completes a text or a list of token ids. Waits like a chat completion.
 #[utoipa::path(
-    post, path = "/v1/completions", tag = "generation", request_body(content = Object, content_type = "application/json"),
+    post, path = "/v1/completions", tag = "generation", request_body(content = inline(GenerationBody), content_type = "application/json"),
     params(("Prefer" = Option<String>, Header, description = "`respond-async` or `respond-async, wait=SECONDS`")),
     responses((status = 200, description = "The completion"), (status = 202, description = "Accepted; `Location` says where to look"))
 )]

@@ -45,7 +45,7 @@ impl Producer {
             id: single.id,
             tenant: single.tenant,
             endpoint: request.endpoint,
-            cost: single.model.estimate(single.body.len(), request.generation.max_tokens),
+            cost: single.model.estimate(single.body.len(), &request.generation),
             model: single.model.name.clone(),
             body: self.place(single).await?,
             deadline_seconds: single.deadline_seconds,

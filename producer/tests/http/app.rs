@@ -9,7 +9,7 @@ use backing::{
     store::{Claimed, Ended, Worker},
 };
 use domain::{
-    answer::{Answer, Outcome},
+    answer::{Answer, Choice, Outcome},
     id::{TenantId, WorkerId},
     model::Model,
 };
@@ -137,7 +137,7 @@ impl StandIn {
 
     /// Answers a request with a text.
     pub(crate) async fn answer(&self, claimed: &Claimed, text: &str) {
-        let answer = Answer { text: text.into(), ..Answer::default() };
+        let answer = Answer { choices: vec![Choice { text: text.into(), ..Choice::default() }], ..Answer::default() };
         self.finish(claimed, Outcome::answered(claimed.id, claimed.endpoint, &claimed.model, 7, false, &answer)).await;
     }
 

@@ -1,6 +1,6 @@
 //! Every failure has OpenAI's envelope and a request id, whatever is at fault.
 
-use domain::id::FileId;
+use domain::{id::FileId, limits::CHOICES_MAX, request::Endpoint};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -110,6 +110,11 @@ async fn health_metrics_and_the_description_of_the_api_are_served_without_a_key(
     let description: Value = app.get("/openapi.json").await.json().await.unwrap();
     for path in ["/v1/files/{id}/content", "/v1/batches/{id}/cancel", "/v1/chat/completions", "/v1/requests/{id}"] {
         assert!(description["paths"][path].is_object(), "{path}");
+    }
+    for endpoint in Endpoint::ALL {
+        let body = &description["paths"][endpoint.path()]["post"]["requestBody"]["content"]["application/json"]["schema"];
+        let n = &body["properties"]["n"];
+        assert_eq!((&n["minimum"], &n["maximum"]), (&json!(1), &json!(CHOICES_MAX)), "{body}");
     }
     let page = app.get("/docs").await;
     assert!(page.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));

@@ -1,19 +1,23 @@
 //! Our engine behind the port: one thread owns it, computes step after step, and looks at its commands in between. It never awaits.
+//! A request for several answers goes into it choice by choice, and its one event comes with the last of them.
 
+mod choices;
 mod convert;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     thread,
 };
 
 use anyhow::Context;
-use engine::{Engine, ModelSource, Options};
+use domain::{answer::Answer, error::ApiError};
+use engine::{Completion, Engine, Finished, ModelSource, Options};
 use tokio::sync::{
     mpsc::{error::SendError, error::TryRecvError},
     oneshot,
 };
 
+use self::choices::Choice;
 use super::{Command, Ends, Event, Inference, Job, Served, Ticket};
 use crate::engine_time::EngineTime;
 
@@ -26,7 +30,7 @@ pub(super) async fn start(name: String, source: ModelSource, options: Options, t
             let (inference, ends) = Inference::connect(served(name, &engine, &options));
             if loaded.send(Ok(inference)).is_ok() {
                 // An error is a consumer that has gone; the process ends.
-                let _ = Bench { engine, time, ends, waiting: VecDeque::new(), running: HashSet::new(), alone: false }.run();
+                let _ = Bench::new(engine, time, ends).run();
             }
         }
     };
@@ -50,20 +54,25 @@ struct Bench {
     engine: Engine,
     time: EngineTime,
     ends: Ends,
-    waiting: VecDeque<Job>,
-    /// What the engine has, started or not.
-    running: HashSet<Ticket>,
-    /// What runs now runs alone.
-    alone: bool,
+    /// What the engine has no room for yet.
+    waiting: VecDeque<Choice>,
+    /// The choices of each request that is here, by index; none for those that have not ended.
+    gathered: HashMap<Ticket, Vec<Option<Completion>>>,
+    /// The request that runs alone now.
+    alone: Option<Ticket>,
 }
 
 /// The consumer does not listen any more.
 type Gone = SendError<Event>;
 
 impl Bench {
+    fn new(engine: Engine, time: EngineTime, ends: Ends) -> Self {
+        Self { engine, time, ends, waiting: VecDeque::new(), gathered: HashMap::new(), alone: None }
+    }
+
     fn run(mut self) -> Result<(), Gone> {
         loop {
-            if self.running.is_empty() && self.waiting.is_empty() {
+            if self.gathered.is_empty() {
                 match self.ends.commands.blocking_recv() {
                     Some(command) => self.obey(command)?,
                     None => return Ok(()),
@@ -76,36 +85,28 @@ impl Bench {
                     Err(TryRecvError::Disconnected) => return Ok(()),
                 }
             }
-            self.admit()?;
-            for finished in self.time.measure(|| self.engine.step()) {
-                self.running.remove(&finished.id);
-                self.ends.events.blocking_send(Event::Ended(finished.id, convert::outcome(finished.outcome)))?;
-            }
+            self.step()?;
         }
     }
 
     fn obey(&mut self, command: Command) -> Result<(), Gone> {
         match command {
-            Command::Run(job) => self.waiting.push_back(*job),
-            Command::Cancel(ticket) => {
-                self.waiting.retain(|job| job.ticket != ticket);
-                if self.running.remove(&ticket) {
-                    self.engine.cancel(ticket);
-                }
+            Command::Run(job) => {
+                self.gathered.insert(job.ticket, vec![None; job.request.generation.choices as usize]);
+                self.waiting.extend(Choice::all(*job));
             }
+            Command::Cancel(ticket) => self.forget(ticket),
             Command::Withdraw => {
-                let unstarted = self.engine.withdraw();
-                for ticket in &unstarted {
-                    self.running.remove(ticket);
-                }
-                for ticket in unstarted.into_iter().chain(self.waiting.drain(..).map(|job| job.ticket)) {
+                let unstarted = self.engine.withdraw().into_iter().map(|id| choices::place(id).0);
+                let unstarted: BTreeSet<Ticket> = unstarted.chain(self.waiting.iter().map(|choice| choice.ticket)).collect();
+                for ticket in unstarted {
+                    self.forget(ticket);
                     self.ends.events.blocking_send(Event::Withdrawn(ticket))?;
                 }
             }
             Command::Clear => {
-                self.waiting.clear();
-                for ticket in self.running.drain() {
-                    self.engine.cancel(ticket);
+                for ticket in self.gathered.keys().copied().collect::<Vec<_>>() {
+                    self.forget(ticket);
                 }
                 self.ends.events.blocking_send(Event::Cleared)?;
             }
@@ -113,17 +114,58 @@ impl Bench {
         Ok(())
     }
 
-    /// Moves what waits into the engine, in order: as many as fit, or one that runs alone.
+    fn step(&mut self) -> Result<(), Gone> {
+        self.admit()?;
+        for finished in self.time.measure(|| self.engine.step()) {
+            self.gather(finished)?;
+        }
+        Ok(())
+    }
+
+    /// Moves what waits into the engine, in order: as many as fit, or those of one request that runs alone.
     fn admit(&mut self) -> Result<(), Gone> {
         while let Some(next) = self.waiting.front() {
-            let undisturbed = self.running.is_empty() || !(next.alone || self.alone);
-            let Some(job) = self.waiting.pop_front_if(|_| undisturbed && self.engine.room() > 0) else { break };
-            self.alone = job.alone;
-            match self.time.measure(|| self.engine.add(job.ticket, convert::request(job.request))) {
-                Ok(()) => drop(self.running.insert(job.ticket)),
-                Err(refusal) => self.ends.events.blocking_send(Event::Ended(job.ticket, Err(convert::refusal(refusal))))?,
+            let undisturbed = self.engine.is_idle() || self.alone == next.alone.then_some(next.ticket);
+            let Some(choice) = self.waiting.pop_front_if(|_| undisturbed && self.engine.room() > 0) else { break };
+            let (ticket, id) = (choice.ticket, choices::id(choice.ticket, choice.index));
+            self.alone = choice.alone.then_some(ticket);
+            if let Err(refusal) = self.time.measure(|| self.engine.add(id, choice.request())) {
+                self.end(ticket, Err(convert::refusal(refusal)))?;
             }
         }
         Ok(())
     }
+
+    /// Keeps a choice until it is the last; one that failed is the end of its request.
+    fn gather(&mut self, Finished { id, outcome }: Finished) -> Result<(), Gone> {
+        let (ticket, index) = choices::place(id);
+        // Another choice may have failed in the same step.
+        let Some(choices) = self.gathered.get_mut(&ticket) else { return Ok(()) };
+        match outcome {
+            Ok(completion) => choices[index] = Some(completion),
+            Err(failure) => return self.end(ticket, Err(convert::failure(&failure))),
+        }
+        if choices.iter().any(Option::is_none) {
+            return Ok(());
+        }
+        let completions = choices.drain(..).flatten().collect();
+        self.end(ticket, Ok(convert::answer(completions)))
+    }
+
+    fn end(&mut self, ticket: Ticket, outcome: Result<Answer, ApiError>) -> Result<(), Gone> {
+        self.forget(ticket);
+        self.ends.events.blocking_send(Event::Ended(ticket, outcome))
+    }
+
+    /// Drops what is left of a request, wherever its choices are.
+    fn forget(&mut self, ticket: Ticket) {
+        self.waiting.retain(|choice| choice.ticket != ticket);
+        let choices = self.gathered.remove(&ticket).map_or(0, |choices| choices.len());
+        for index in 0..choices as u32 {
+            self.engine.cancel(choices::id(ticket, index));
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

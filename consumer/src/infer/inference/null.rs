@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use domain::{
-    answer::{Answer, Finish},
+    answer::{Answer, Choice, Finish},
     request::{Generation, Prompt, Request},
     usage::Usage,
 };
@@ -83,13 +83,14 @@ impl Null {
 
     fn start_next(&mut self, at: Instant) {
         if let (Some(job), Some(rate)) = (self.waiting.front(), self.tokens_per_s) {
-            let tokens = tokens(&job.request.generation) as f32;
-            self.ready_at = at + Duration::from_secs_f32((tokens / rate.max(f32::MIN_POSITIVE)).min(86_400.0));
+            let wish = &job.request.generation;
+            let tokens = wish.choices * tokens(wish);
+            self.ready_at = at + Duration::from_secs_f32((tokens as f32 / rate.max(f32::MIN_POSITIVE)).min(86_400.0));
         }
     }
 }
 
-/// As many words as fit the request's limits; without an end-of-sequence, exactly as many as it allows.
+/// The words of one choice: as many as fit the request's limits; without an end-of-sequence, exactly as many as it allows.
 fn tokens(wish: &Generation) -> u32 {
     let limit = wish.max_tokens.unwrap_or(WORDS.len() as u32).min(CONTEXT_LENGTH);
     if wish.ignore_eos { limit } else { limit.min(wish.min_tokens.max(WORDS.len() as u32)) }
@@ -103,10 +104,11 @@ fn answer(request: &Request) -> Answer {
         Prompt::Text(text) => text.len().div_ceil(BYTES_PER_TOKEN),
         Prompt::Tokens(ids) => ids.len(),
     };
+    let finish = if request.generation.max_tokens == Some(count) { Finish::Length } else { Finish::Stop };
+    let choices = request.generation.choices;
     Answer {
-        text: words.join(" "),
-        finish: if request.generation.max_tokens == Some(count) { Finish::Length } else { Finish::Stop },
-        usage: Usage { prompt: prompt as u64, completion: u64::from(count), ..Usage::default() },
+        choices: vec![Choice { text: words.join(" "), finish, ..Choice::default() }; choices as usize],
+        usage: Usage { prompt: prompt as u64, completion: u64::from(choices * count), ..Usage::default() },
         ..Answer::default()
     }
 }
@@ -116,8 +118,8 @@ mod tests {
     use super::*;
     use domain::request::Endpoint;
 
-    fn job(ticket: u64, max_tokens: u32) -> Command {
-        let body = format!(r#"{{"model":"null","prompt":"hello","max_tokens":{max_tokens},"ignore_eos":true}}"#);
+    fn job(ticket: u64, choices: u32, max_tokens: u32) -> Command {
+        let body = format!(r#"{{"model":"null","prompt":"hello","n":{choices},"max_tokens":{max_tokens},"ignore_eos":true}}"#);
         let request = Request::parse(Endpoint::Completions, body.as_bytes()).unwrap();
         Command::Run(Box::new(Job { ticket, request, alone: false }))
     }
@@ -126,12 +128,13 @@ mod tests {
     async fn the_rate_is_that_of_the_whole_engine_and_the_cancelled_take_no_time() {
         let mut null = start("null".into(), Some(100.0), 4);
         let begin = Instant::now();
-        for command in [job(1, 20), job(2, 5000), job(3, 10), Command::Cancel(2)] {
+        for command in [job(1, 2, 10), job(2, 1, 5000), job(3, 1, 10), Command::Cancel(2)] {
             null.commands.send(command).await.unwrap();
         }
-        for (ticket, seconds) in [(1, 0.2), (3, 0.3)] {
+        for (ticket, choices, completion, seconds) in [(1, 2, 20, 0.2), (3, 1, 10, 0.3)] {
             let Some(Event::Ended(ended, Ok(answer))) = null.events.recv().await else { panic!("no answer") };
-            assert_eq!((ended, answer.finish), (ticket, Finish::Length));
+            assert_eq!((ended, answer.choices.len(), answer.usage.completion), (ticket, choices, completion));
+            assert!(answer.choices.iter().all(|choice| choice.finish == Finish::Length));
             // The upper bound is far: it tells a cancelled job from a busy machine.
             assert!((seconds..30.0).contains(&begin.elapsed().as_secs_f64()));
         }
@@ -140,7 +143,7 @@ mod tests {
     #[tokio::test]
     async fn what_has_not_started_is_withdrawn_and_clearing_forgets_the_rest() {
         let mut null = start("null".into(), Some(0.01), 4);
-        for command in [job(1, 9), job(2, 9), Command::Withdraw, Command::Clear] {
+        for command in [job(1, 1, 9), job(2, 1, 9), Command::Withdraw, Command::Clear] {
             null.commands.send(command).await.unwrap();
         }
         assert!(matches!(null.events.recv().await, Some(Event::Withdrawn(2))));

@@ -38,6 +38,16 @@ fn good_lines_tell_where_their_bodies_stand_and_what_they_cost() {
 }
 
 #[test]
+fn several_answers_cost_their_tokens_and_the_prompt_once() {
+    let three = |custom_id: &str, more: &str| line(custom_id).replace(r#""messages""#, &format!(r#"{more},"messages""#));
+    let (_, good) = check(&[three("a", r#""n":3"#), three("b", r#""n":3,"max_tokens":9000"#)].join("\n"), Limits::default());
+    let prompts = good.iter().map(|line| u64::from(line.body_bytes).div_ceil(4));
+    // No answer is longer than the context.
+    let expected: Vec<u64> = prompts.zip([3 * 256, 3 * 512]).map(|(prompt, answers)| prompt + answers).collect();
+    assert_eq!(good.iter().map(|line| line.cost).collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn every_faulty_line_is_named_with_its_code_and_number() {
     let file = [
         line("a"),

@@ -56,7 +56,8 @@ fn errors_name_the_field() {
         (r#""max_tokens":0"#, "invalid_value", "max_tokens"),
         (r#""stop":[""]"#, "invalid_value", "stop"),
         (r#""stream":true"#, "unsupported_parameter", "stream"),
-        (r#""n":2"#, "unsupported_parameter", "n"),
+        (r#""n":2,"best_of":3"#, "unsupported_parameter", "best_of"),
+        (r#""best_of":2"#, "unsupported_parameter", "best_of"),
         (r#""chat_template":"{{x}}""#, "unsupported_parameter", "chat_template"),
         (r#""chat_template_kwargs":{"chat_template":"x"}"#, "unsupported_parameter", "chat_template_kwargs.chat_template"),
         (r#""top_logprobs":3"#, "invalid_value", "top_logprobs"),
@@ -90,8 +91,21 @@ fn errors_name_the_field() {
 
 #[test]
 fn parameters_at_their_neutral_value_are_fine() {
-    let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":false,"n":1,"tools":[],"logit_bias":{},"response_format":{"type":"text"},"stop":null}"#;
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":false,"n":1,"best_of":1,"tools":[],"logit_bias":{},"response_format":{"type":"text"},"stop":null}"#;
     assert!(chat(body).unwrap().ignored.is_empty());
+}
+
+#[test]
+fn one_to_sixteen_answers_may_be_asked_for() {
+    let asked = |n: &str| completion(&format!(r#"{{"model":"m","prompt":"hi","best_of":{n},"n":{n}}}"#));
+    for (n, choices) in [("null", 1), ("1", 1), ("16", 16)] {
+        assert_eq!(asked(n).unwrap().generation.choices, choices);
+    }
+    for n in ["0", "17", "-1", "1.5", "\"2\"", "true", "99999999999999999999"] {
+        let error = asked(n).expect_err(n);
+        assert_eq!((error.status, error.code, error.param.as_deref()), (400, "invalid_value", Some("n")));
+        assert_eq!(error.message, "`n` must be a whole number from 1 to 16");
+    }
 }
 
 #[test]

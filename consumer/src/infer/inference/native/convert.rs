@@ -1,14 +1,15 @@
 //! Between the domain's words and the engine's. The engine knows nothing of the wire contract, the contract nothing of tensors.
 
 use domain::{
-    answer::{Answer, Finish, TokenLogprob, ToolCall},
+    answer::{Answer, Choice, Finish, TokenLogprob, ToolCall},
     error::ApiError,
     request::{Format, Message, Prompt, Request, ToolChoice, Tools},
     usage::Usage,
 };
 use serde_json::{Map, Value};
 
-pub(super) fn request(request: Request) -> engine::Request {
+/// The request for one choice: what it would be for a request of its own whose seed is higher by the choice's index.
+pub(super) fn request(request: Request, index: u32) -> engine::Request {
     let wish = request.generation;
     engine::Request {
         prompt: match request.prompt {
@@ -27,7 +28,7 @@ pub(super) fn request(request: Request) -> engine::Request {
             frequency_penalty: wish.frequency_penalty,
             presence_penalty: wish.presence_penalty,
             logit_bias: wish.logit_bias,
-            seed: wish.seed,
+            seed: wish.seed.map(|seed| seed.wrapping_add(u64::from(index))),
         },
         stop: wish.stop,
         stop_token_ids: wish.stop_token_ids,
@@ -83,15 +84,29 @@ pub(super) fn refusal(refusal: engine::Refusal) -> ApiError {
     }
 }
 
-pub(super) fn outcome(outcome: Result<engine::Completion, engine::Failure>) -> Result<Answer, ApiError> {
-    outcome.map(answer).map_err(|failure| {
-        tracing::error!(code = failure.code, "the engine gave a request up: {failure}");
-        ApiError::server()
-    })
+/// A request that the engine gave up.
+pub(super) fn failure(failure: &engine::Failure) -> ApiError {
+    tracing::error!(code = failure.code, "the engine gave a request up: {failure}");
+    ApiError::server()
 }
 
-fn answer(completion: engine::Completion) -> Answer {
-    Answer {
+/// The answer with these choices. They share a prompt, and the first tells how much of it was there before.
+pub(super) fn answer(mut completions: Vec<engine::Completion>) -> Answer {
+    let mut usage = Usage::default();
+    let mut prompt_token_ids = Vec::new();
+    if let Some(first) = completions.first_mut() {
+        (usage.prompt, usage.cached) = (first.usage.prompt.into(), first.usage.cached.into());
+        prompt_token_ids = std::mem::take(&mut first.prompt_token_ids);
+    }
+    for completion in &completions {
+        usage.completion += u64::from(completion.usage.completion);
+        usage.reasoning += u64::from(completion.usage.reasoning);
+    }
+    Answer { choices: completions.into_iter().map(choice).collect(), prompt_token_ids, usage }
+}
+
+fn choice(completion: engine::Completion) -> Choice {
+    Choice {
         text: completion.text,
         reasoning: completion.reasoning,
         finish: match completion.finish_reason {
@@ -100,13 +115,6 @@ fn answer(completion: engine::Completion) -> Answer {
             engine::FinishReason::Length => Finish::Length,
         },
         tool_calls: completion.tool_calls.into_iter().map(|call| ToolCall { name: call.name, arguments: call.arguments }).collect(),
-        usage: Usage {
-            prompt: completion.usage.prompt.into(),
-            cached: completion.usage.cached.into(),
-            completion: completion.usage.completion.into(),
-            reasoning: completion.usage.reasoning.into(),
-        },
-        prompt_token_ids: completion.prompt_token_ids,
         token_ids: completion.token_ids,
         logprobs: completion.logprobs.map(|tokens| tokens.into_iter().map(logprob).collect()),
     }
@@ -132,7 +140,7 @@ mod tests {
             "max_completion_tokens":7,"min_tokens":2,"temperature":0.5,"top_p":0.9,"top_k":3,"min_p":0.1,"seed":11,"stop":"x",
             "stop_token_ids":[4],"ignore_eos":true,"repetition_penalty":1.5,"frequency_penalty":0.5,"presence_penalty":-0.5,
             "logit_bias":{"7":-100},"thinking_token_budget":50,"response_format":{"type":"json_object"},"logprobs":true,"top_logprobs":2,"reasoning_effort":"none"}"#;
-        let engine = request(Request::parse(Endpoint::ChatCompletions, body).unwrap());
+        let engine = request(Request::parse(Endpoint::ChatCompletions, body).unwrap(), 0);
         let engine::Prompt::Chat(messages) = engine.prompt else { panic!("not a chat") };
         assert_eq!(messages.iter().map(|message| message.role.as_str()).collect::<Vec<_>>(), ["system", "user"]);
         assert_eq!((engine.max_tokens, engine.min_tokens, engine.ignore_eos, engine.logprobs), (Some(7), 2, true, Some(2)));
