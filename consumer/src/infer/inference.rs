@@ -18,7 +18,7 @@ pub(super) enum Command {
     Run(Box<Job>),
     /// Stop computing it; no event follows.
     Cancel(Ticket),
-    /// Give back what has not started as a whole, each with a [`Event::Withdrawn`].
+    /// Give back each request of which something has not started, with an [`Event::Withdrawn`].
     Withdraw,
     /// Drop everything; [`Event::Cleared`] follows after the events of all that had ended.
     Clear,
