@@ -2,7 +2,8 @@
 """Writes the golden fixtures under engine/tests/fixtures from transformers (development only).
 
 Needs torch, transformers 5.23, tokenizers and safetensors; runs on a CPU in under a minute. Each fixture is a tiny random
-model with randomised norms and biases, its logits for the last positions of two prompts, and 32 greedy tokens for each.
+model with randomised norms and biases, its logits for the last positions of two prompts, and 32 greedy tokens for each; where it
+has a layer for multi-token prediction, the logits of that layer as well.
     python engine/scripts/golden.py [VARIANT ...]
 """
 
@@ -14,6 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.cache_utils import MtpCache
+from transformers.modeling_layers import MtpModel
+from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3PreTrainedModel
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "tests" / "fixtures"
 VOCAB = 288
@@ -62,6 +66,10 @@ VARIANTS = {
     "fp8": ("deepseek_v3", dict(q_lora_rank=20, rope_parameters=YARN), "bf16"),
     "fp8_bf16_scales": ("deepseek_v3", dict(num_hidden_layers=2), "bf16"),
     "fp8_e8m0_scales": ("deepseek_v3", dict(num_hidden_layers=2), "bf16"),
+    "mtp": ("deepseek_v3", dict(num_mtp_layers=1), "bf16"),
+    "mtp_everything": ("deepseek_v3", dict(num_mtp_layers=1, q_lora_rank=16, n_shared_experts=2, n_group=2, topk_group=1,
+                                           tie_word_embeddings=True, rope_parameters=YARN, first_k_dense_replace=2,
+                                           rms_norm_eps=1e-5), "bf16"),
     "v2": ("deepseek_v2", dict(q_lora_rank=16, topk_method="group_limited_greedy", n_group=4, topk_group=2, num_experts_per_tok=3,
                                routed_scaling_factor=4.0, rope_parameters=YARN), "bf16"),
     "v2_lite": ("deepseek_v2", dict(rope_parameters=YARN_UNEQUAL), "bf16"),
@@ -141,9 +149,42 @@ def store_quantised(folder, quantised):
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
+def announce_mtp(folder, layers, stored):
+    """Makes the layer after the first `layers` that of multi-token prediction, with the embedding and the head repeated in it as
+    DeepSeek does, and loads both as transformers does."""
+    (path,) = folder.glob("*.safetensors")
+    tensors = load_file(path)
+    hidden = tensors["model.norm.weight"].shape[0]
+    own = {f"{name}.weight": 1.0 + 0.2 * torch.randn(hidden) for name in ("enorm", "hnorm", "shared_head.norm")}
+    own["eh_proj.weight"] = 1.5 * torch.randn(hidden, 2 * hidden) / (2 * hidden) ** 0.5
+    own = {name: tensor.to(stored).to(torch.float32) for name, tensor in own.items()}
+    own["embed_tokens.weight"] = tensors["model.embed_tokens.weight"].clone()
+    own["shared_head.head.weight"] = tensors.get("lm_head.weight", own["embed_tokens.weight"]).clone()
+    save_file(tensors | {f"model.layers.{layers}.{name}": tensor for name, tensor in own.items()}, path, metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | dict(num_hidden_layers=layers), indent=2) + "\n")
+    # By this name transformers finds the layer; it expects 61, as in V3.
+    DeepseekV3PreTrainedModel._keys_to_ignore_on_load_unexpected = [rf"model\.layers\.{layers}\..*"]
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    mtp = MtpModel.from_pretrained(loaded).eval()
+    mtp.set_experts_implementation("eager")
+    return loaded, mtp
+
+
+def drafts(model, mtp, tokens):
+    """What the MTP layer makes of each token but the first, and of the state that the model had before it. Positions are those of
+    the tokens, one later than those of the states, as in `MTPCandidateGenerator.get_candidates`."""
+    states = model(tokens, output_hidden_states=-1).hidden_states[-1][:, :-1]
+    cache = MtpCache(config=model.config.get_mtp_config())
+    positions = torch.arange(1, tokens.shape[1])[None]
+    return mtp._project_to_logits(mtp.forward_layer(0, states, positions, cache, input_ids=tokens[:, 1:]))[0]
+
+
 def variant(name, family, changes, stored):
     torch.manual_seed(sum(name.encode()))
     config = AutoConfig.for_model(family, **(BASE | FAMILIES[family] | changes))
+    layers, mtp = config.num_hidden_layers, None
+    config.num_hidden_layers += getattr(config, "num_mtp_layers", 0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     model.set_experts_implementation("eager")  # the grouped kernel wants sizes that are multiples of four
     randomise(model, STORED[stored])
@@ -159,6 +200,9 @@ def variant(name, family, changes, stored):
         model.set_experts_implementation("eager")
         store_quantised(folder, quantised)
     else:
+        if config.num_hidden_layers > layers:
+            model, mtp = announce_mtp(folder, layers, STORED[stored])
+            model.set_experts_implementation("eager")
         store_as(folder, STORED[stored])
 
     golden = {}
@@ -173,6 +217,8 @@ def variant(name, family, changes, stored):
                 following = model(tokens, use_cache=False).logits[0, -1].argmax()
                 tokens = torch.cat([tokens, following.view(1, 1)], dim=1)
             golden[f"{key}.greedy"] = tokens[0, length:].to(torch.int32)
+            if mtp is not None:
+                golden[f"{key}.drafts"] = drafts(model, mtp, prompt)[-8:].contiguous()
     save_file(golden, folder / "golden.bin")
     print(name, sum(p.numel() for p in model.parameters()), [golden[f"{k}.greedy"][:6].tolist() for k in ("short", "long")])
 

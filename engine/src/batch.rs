@@ -26,8 +26,12 @@ pub(crate) struct Row {
 pub(crate) struct Span {
     /// Which of the running sequences.
     pub(crate) sequence: usize,
-    pub(crate) tokens: usize,
+    pub(crate) rows: Range<usize>,
+    /// Its part of the sampled rows: none, the last, or the last two if a draft is the last.
+    pub(crate) sampled: Range<usize>,
     pages: Range<usize>,
+    /// The first position its rows look at.
+    first: usize,
 }
 
 impl Batch {
@@ -42,15 +46,36 @@ impl Batch {
 
     /// Adds tokens that follow `computed` cached ones; `sample` draws a token after the last.
     pub(crate) fn push(&mut self, sequence: usize, computed: usize, tokens: &[u32], pages: &[u32], sample: bool) {
-        let first_page = self.pages.len();
+        let (first_row, first_sampled, first_page) = (self.rows.len(), self.sampled.len(), self.pages.len());
         self.pages.extend_from_slice(pages);
         let places = computed..computed + tokens.len();
         self.rows.extend(places.map(|position| Row { span: self.spans.len(), position }));
         self.tokens.extend_from_slice(tokens);
-        self.spans.push(Span { sequence, tokens: tokens.len(), pages: first_page..self.pages.len() });
         if sample {
             self.sampled.push(self.rows.len() as u32 - 1);
         }
+        self.spans.push(Span {
+            sequence,
+            rows: first_row..self.rows.len(),
+            sampled: first_sampled..self.sampled.len(),
+            pages: first_page..self.pages.len(),
+            first: 0,
+        });
+    }
+
+    /// Adds a guess of the token that is drawn after the latest ones; a token is drawn after it, too.
+    pub(crate) fn push_draft(&mut self, draft: u32) {
+        let (Some(span), Some(last)) = (self.spans.last_mut(), self.rows.last().copied()) else { return };
+        self.rows.push(Row { position: last.position + 1, ..last });
+        self.tokens.push(draft);
+        self.sampled.push(self.rows.len() as u32 - 1);
+        span.rows.end = self.rows.len();
+        span.sampled.end = self.sampled.len();
+    }
+
+    /// Lets the latest rows look no further back than to this position.
+    pub(crate) fn look_from(&mut self, first: usize) {
+        self.spans.iter_mut().last().into_iter().for_each(|span| span.first = first);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -64,12 +89,14 @@ impl Batch {
 
     /// The cache slots a row attends to, in the order of positions: a run of slots for each page.
     pub(crate) fn context(&self, row: Row) -> impl Iterator<Item = Range<usize>> + Clone {
-        let length = row.position + 1;
+        let places = self.spans[row.span].first..row.position + 1;
         let page_tokens = self.page_tokens;
-        self.page_table(row).iter().enumerate().map_while(move |(index, page)| {
-            let left = length.saturating_sub(index * page_tokens);
-            let first = *page as usize * page_tokens;
-            (left > 0).then(|| first..first + left.min(page_tokens))
+        let pages = self.page_table(row).iter().enumerate().skip(places.start / page_tokens);
+        pages.map_while(move |(index, page)| {
+            let (before, slot) = (index * page_tokens, *page as usize * page_tokens);
+            let first = places.start.saturating_sub(before);
+            let end = places.end.saturating_sub(before).min(page_tokens);
+            (end > 0).then(|| slot + first..slot + end)
         })
     }
 

@@ -88,9 +88,9 @@ impl ModelConfig {
         })
     }
 
-    /// The experts of a layer; None where it is dense.
+    /// The experts of a layer; None where it is dense. The layers after the last, for multi-token prediction, have them always.
     pub(crate) fn experts(&self, layer: usize) -> Option<&MoeConfig> {
-        self.experts.as_ref().filter(|_| self.sparse[layer])
+        self.experts.as_ref().filter(|_| self.sparse.get(layer).is_none_or(|sparse| *sparse))
     }
 }
 

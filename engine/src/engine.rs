@@ -6,6 +6,7 @@ use crate::backend::cpu::{Cache, Cpu};
 use crate::batch::Batch;
 use crate::config::{GenerationConfig, ModelConfig};
 use crate::device;
+use crate::draft::{DraftBatch, DraftCounts};
 use crate::error::LoadError;
 use crate::grammar::{Grammar, Grammars};
 use crate::kv::{Known, Pages};
@@ -13,7 +14,7 @@ use crate::memory::Demand;
 use crate::model::{Forward, Model};
 use crate::options::{ModelSource, Options};
 use crate::request::{Finished, Refusal, Request};
-use crate::sample::{Logprobs, Sampler, Scratch};
+use crate::sample::{Logprobs, Sampler, Scratch, highest};
 use crate::schedule::Schedule;
 use crate::sequence::{Limits, Sequence};
 use crate::text::Text;
@@ -30,6 +31,7 @@ pub struct Engine {
     model: Box<dyn Forward>,
     schedule: Schedule,
     batch: Batch,
+    drafts: DraftBatch,
     scratch: Scratch,
 }
 
@@ -59,9 +61,16 @@ impl Engine {
         if self.batch.is_empty() {
             return Vec::new();
         }
+        let vocab_size = self.description.vocab_size;
         let logits = self.model.forward(&self.batch);
-        let mut rows = logits.chunks_exact(self.description.vocab_size);
-        self.schedule.commit(&self.batch, |sequence| sequence.advance(rows.next()?, &self.text.tokenizer, &mut self.scratch))
+        let finished = self.schedule.commit(&self.batch, &mut self.drafts, |sequence, place| {
+            sequence.advance(&logits[place * vocab_size..][..vocab_size], &self.text.tokenizer, &mut self.scratch)
+        });
+        if !self.drafts.is_empty() {
+            let logits = self.model.draft(&self.drafts);
+            self.schedule.note(&self.drafts, logits.chunks_exact(vocab_size).map(highest));
+        }
+        finished
     }
 
     /// Takes a request in; `id` is the caller's and comes back in [`Finished`].
@@ -110,6 +119,11 @@ impl Engine {
         &self.description
     }
 
+    /// The drafts so far.
+    pub fn drafts(&self) -> DraftCounts {
+        self.schedule.draft_counts()
+    }
+
     /// Loads a model, or says what is wrong with it.
     pub fn load(source: &ModelSource, options: &Options) -> Result<Engine, LoadError> {
         let device = device::choose(options.device)?;
@@ -123,16 +137,17 @@ impl Engine {
         let generation = generation.map_or(Ok(GenerationConfig::default()), |bytes| GenerationConfig::parse(&bytes))?;
         let weights = Weights::open(source, config.fp8_block)?;
         let format = device::format(options.dtype, weights.fit_bf16());
-        note_unused(&config, &weights);
+        let options = &Options { draft_slots_max: draft_slots_max(&config, &weights, options), ..options.clone() };
+        let cached_layers = config.layers + usize::from(options.draft_slots_max > 0);
         let demand = Demand {
             weights_bytes: weights.parameters() * format.bits() / 8,
-            token_bytes: (config.layers * Cache::entry_bytes(format, config.attention.cached())) as u64,
+            token_bytes: (cached_layers * Cache::entry_bytes(format, config.attention.cached())) as u64,
             cache_tokens: options.cache_tokens,
         };
         let pages = Pages::new(demand.tokens()?, options.page_tokens, options.prefix_cache);
         let context_length = config.context_length.min(pages.capacity());
         let backend = Cpu::new(options.threads).in_format(format);
-        let model = Model::load(backend, &config, &weights, pages.capacity(), context_length)?;
+        let model = Model::load(backend, &config, &weights, pages.capacity(), context_length, options.draft_slots_max > 0)?;
         let description = ModelDescription {
             architecture: config.architecture.to_owned(),
             parameters: weights.parameters(),
@@ -152,6 +167,7 @@ impl Engine {
             model: Box::new(model),
             schedule: Schedule::new(pages, options),
             batch: Batch::default(),
+            drafts: DraftBatch::default(),
             scratch: Scratch::default(),
         })
     }
@@ -185,6 +201,8 @@ impl Engine {
             tokens,
             computed: 0,
             pages: Vec::new(),
+            draft: None,
+            drafted: 0..0,
             known: Known::default(),
             cached: None,
             overtaken: 0,
@@ -248,13 +266,14 @@ impl Engine {
     }
 }
 
-/// The extra layer that predicts a second token may be there or not; it changes no answer.
-fn note_unused(config: &ModelConfig, weights: &Weights) {
+/// The drafts asked for, if the layer that makes them is there. It may be missing: drafts change no answer.
+fn draft_slots_max(config: &ModelConfig, weights: &Weights, options: &Options) -> usize {
     if config.mtp_layers == 0 {
-        return;
+        return 0;
     }
-    match weights.has(&format!("model.layers.{}.", config.layers)) {
-        true => info!("the multi-token prediction layer is not used"),
-        false => info!("config.json announces a multi-token prediction layer that the weights do not have"),
+    if !weights.has(&format!("model.layers.{}.eh_proj.", config.layers)) {
+        info!("config.json announces a multi-token prediction layer that the weights do not have");
+        return 0;
     }
+    options.draft_slots_max
 }

@@ -98,9 +98,11 @@ impl Pages {
 
     /// Remembers the pages that the tokens from `before` to `computed` have filled. A page that had been computed elsewhere
     /// at the same time takes the place of its twin here: whoever holds a page holds all that lead to it in the tree.
-    pub(crate) fn remember(&mut self, held: &mut [u32], tokens: &[u32], before: usize, computed: usize) {
+    /// Returns the number of tokens up to the end of the last page that was replaced.
+    pub(crate) fn remember(&mut self, held: &mut [u32], tokens: &[u32], before: usize, computed: usize) -> usize {
+        let mut replaced = 0;
         for index in before / self.page_tokens..computed / self.page_tokens {
-            let Some(tree) = &mut self.tree else { return };
+            let Some(tree) = &mut self.tree else { break };
             let parent = index.checked_sub(1).map(|parent| held[parent]);
             let block = &tokens[index * self.page_tokens..][..self.page_tokens];
             match tree.child(parent, block) {
@@ -108,10 +110,12 @@ impl Pages {
                     self.hold(twin);
                     let own = std::mem::replace(&mut held[index], twin);
                     self.let_go(own);
+                    replaced = (index + 1) * self.page_tokens;
                 }
                 None => tree.insert(held[index], parent, block),
             }
         }
+        replaced
     }
 
     /// Takes all pages back, the last first, so that a page is never forgotten before those that it leads to.

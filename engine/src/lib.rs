@@ -17,6 +17,7 @@ mod tools;
 
 // Which tokens are computed next.
 mod batch;
+mod draft;
 mod kv;
 mod schedule;
 mod sequence;
@@ -38,6 +39,7 @@ mod memory;
 mod source;
 mod weights;
 
+pub use draft::DraftCounts;
 pub use engine::{Engine, ModelDescription};
 pub use error::LoadError;
 pub use options::{Device, Dtype, ModelSource, Options};

@@ -4,21 +4,26 @@ mod attention;
 mod gqa;
 mod mla;
 mod moe;
+mod mtp;
 pub(crate) mod rope;
 
 use crate::backend::{Backend, Norm};
 use crate::batch::Batch;
 use crate::config::ModelConfig;
+use crate::draft::DraftBatch;
 use crate::error::LoadError;
 use crate::weights::Weights;
 use attention::Attention;
 use moe::FeedForward;
+use mtp::Mtp;
 use rope::Rope;
 
 /// The running model as the engine sees it, whatever the backend.
 pub(crate) trait Forward: Send {
     /// Computes a batch into the cache, and returns the logits of its sampled rows.
     fn forward(&mut self, batch: &Batch) -> &[f32];
+    /// Computes what follows from the latest batch into the cache of the draft layer, and returns its logits for the rows that ask.
+    fn draft(&mut self, drafts: &DraftBatch) -> &[f32];
 }
 
 /// The weights, and the activations that are reused from step to step. Each layer has its part of the cache.
@@ -29,9 +34,13 @@ pub(crate) struct Model<B: Backend> {
     norm: Norm<B>,
     /// None where the embedding serves as the head too.
     head: Option<B::Matrix>,
+    /// None where no drafts are made.
+    mtp: Option<Mtp<B>>,
     rope: Rope,
+    /// The states of all rows of the latest batch.
     stream: B::Rows,
     normed: B::Rows,
+    last: B::Rows,
     logits: B::Rows,
 }
 
@@ -44,7 +53,7 @@ struct Layer<B: Backend> {
 
 impl<B: Backend + Send> Forward for Model<B> {
     fn forward(&mut self, batch: &Batch) -> &[f32] {
-        let Model { backend, rope, stream, normed, logits, .. } = self;
+        let Model { backend, rope, stream, normed, last, logits, .. } = self;
         backend.embed(&batch.tokens, &self.embedding, stream);
         for layer in &mut self.layers {
             backend.rms_norm(stream, &layer.attention_norm, normed);
@@ -53,15 +62,33 @@ impl<B: Backend + Send> Forward for Model<B> {
             layer.feed_forward.add(backend, normed, stream);
         }
         backend.select(stream, &batch.sampled, normed);
-        backend.rms_norm(normed, &self.norm, stream);
-        backend.linear(stream, self.head.as_ref().unwrap_or(&self.embedding), logits);
+        backend.rms_norm(normed, &self.norm, last);
+        backend.linear(last, self.head.as_ref().unwrap_or(&self.embedding), logits);
+        backend.read(logits)
+    }
+
+    fn draft(&mut self, drafts: &DraftBatch) -> &[f32] {
+        let Model { backend, rope, stream, normed, last, logits, .. } = self;
+        let Some(mtp) = &mut self.mtp else { return &[] };
+        backend.select(stream, &drafts.states, normed);
+        backend.rms_norm(normed, &self.norm, last);
+        let states = mtp.run(backend, last, &self.embedding, rope, drafts);
+        backend.linear(states, self.head.as_ref().unwrap_or(&self.embedding), logits);
         backend.read(logits)
     }
 }
 
 impl<B: Backend> Model<B> {
-    /// Packs the weights for the backend, with a cache of `slots` tokens and positions up to `positions`.
-    pub(crate) fn load(backend: B, config: &ModelConfig, weights: &Weights, slots: usize, positions: usize) -> Result<Model<B>, LoadError> {
+    /// Packs the weights for the backend, with a cache of `slots` tokens and positions up to `positions`; those of the draft layer
+    /// only if there are to be `drafts`.
+    pub(crate) fn load(
+        backend: B,
+        config: &ModelConfig,
+        weights: &Weights,
+        slots: usize,
+        positions: usize,
+        drafts: bool,
+    ) -> Result<Model<B>, LoadError> {
         let vocabulary = [config.vocab_size, config.hidden];
         let matrix = |name| Ok(backend.matrix(&weights.tensor(name, &vocabulary)?, config.hidden));
         let embedding = matrix("model.embed_tokens.weight")?;
@@ -72,9 +99,11 @@ impl<B: Backend> Model<B> {
             layers: layers.collect::<Result<_, _>>()?,
             norm: norm(&backend, weights, "model.norm.weight", config.hidden, config.norm_epsilon)?,
             head,
+            mtp: drafts.then(|| Mtp::load(&backend, config, weights, slots)).transpose()?,
             rope: Rope::new(&config.rope, config.attention.rotated(), positions),
             stream: backend.rows(config.hidden),
             normed: backend.rows(config.hidden),
+            last: backend.rows(config.hidden),
             logits: backend.rows(config.vocab_size),
             backend,
         })

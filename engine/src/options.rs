@@ -33,6 +33,9 @@ pub struct Options {
     pub page_tokens: usize,
     /// Tokens computed in one step over all requests.
     pub step_tokens_max: usize,
+    /// While at most so many requests run, the model's layer for multi-token prediction drafts a token for each, so that a step may
+    /// give it two; 0 makes no drafts.
+    pub draft_slots_max: usize,
     /// Threads that compute; 0 takes every core.
     pub threads: usize,
 }
@@ -49,6 +52,7 @@ impl Default for Options {
             cache_tokens: 32_768,
             page_tokens: 16,
             step_tokens_max: 512,
+            draft_slots_max: 4,
             threads: 0,
         }
     }

@@ -150,7 +150,7 @@ fn leave_best(candidates: &mut Vec<Candidate>, count: usize) {
 }
 
 /// The first of the highest logits. None if one is not a number. Whole blocks are compared first, which vectorises.
-fn highest(logits: &[f32]) -> Option<u32> {
+pub(crate) fn highest(logits: &[f32]) -> Option<u32> {
     const BLOCK: usize = 512;
     const LANES: usize = 16;
 

@@ -1,7 +1,8 @@
-//! Who computes what in the next step: running requests by age, prompts in pieces, and the youngest gives way when
-//! pages run out. In which order requests are let in is in `waiting.rs`.
+//! Who computes what in the next step: running requests by age, prompts in pieces, drafts while few run, and the youngest gives way
+//! when pages run out. In which order requests are let in is in `waiting.rs`.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Span};
+use crate::draft::{DraftBatch, DraftCounts};
 use crate::kv::Pages;
 use crate::options::Options;
 use crate::sequence::Sequence;
@@ -14,6 +15,10 @@ pub(crate) struct Schedule {
     /// Requests that run or wait.
     places: usize,
     step_tokens_max: usize,
+    draft_slots_max: usize,
+    /// Few enough run in this step.
+    drafting: bool,
+    draft_counts: DraftCounts,
     /// In the order of admission.
     running: Vec<Sequence>,
     waiting: Waiting,
@@ -30,6 +35,9 @@ impl Schedule {
             places: slots_max + options.look_ahead,
             // Every running request can draw a token in every step.
             step_tokens_max: options.step_tokens_max.max(slots_max),
+            draft_slots_max: options.draft_slots_max,
+            drafting: false,
+            draft_counts: DraftCounts::default(),
             running: Vec::new(),
             waiting: Waiting::new(options.overtaken_max),
             preemptions: 0,
@@ -64,40 +72,48 @@ impl Schedule {
         self.waiting.withdraw()
     }
 
-    /// Fills the batch: one token for every request that draws, and pieces of prompts with what the step has left.
+    /// Fills the batch: one token for every request that draws, drafts and pieces of prompts with what the step has left.
     pub(crate) fn plan(&mut self, batch: &mut Batch) {
         self.admit();
         batch.clear(self.pages.page_tokens());
+        self.drafting = self.running.len() <= self.draft_slots_max;
         let drawing = self.running.iter().filter(|sequence| sequence.pending() == 1).count();
-        let mut prompt_tokens = self.step_tokens_max - drawing;
+        let mut left = self.step_tokens_max - drawing;
         let mut index = 0;
         while index < self.running.len() {
             let pending = self.running[index].pending();
-            let tokens = if pending == 1 { 1 } else { pending.min(prompt_tokens) };
+            let tokens = if pending == 1 { 1 } else { pending.min(left) };
             if tokens > 0 && self.make_way(index, tokens) {
+                left -= if pending == 1 { 0 } else { tokens };
+                let draft = if tokens == pending && left > 0 { self.draft(index) } else { None };
+                left -= draft.iter().len();
                 let sequence = &self.running[index];
                 let end = sequence.computed + tokens;
                 batch.push(index, sequence.computed, &sequence.tokens[sequence.computed..end], &sequence.pages, tokens == pending);
-                prompt_tokens -= if pending == 1 { 0 } else { tokens };
+                draft.into_iter().for_each(|draft| batch.push_draft(draft));
             }
             index += 1;
         }
     }
 
-    /// Books what the batch has computed; `draw` gives a sequence its next token and tells whether that ended it.
-    pub(crate) fn commit<T>(&mut self, batch: &Batch, mut draw: impl FnMut(&mut Sequence) -> Option<T>) -> Vec<T> {
+    /// Books what the batch has computed; `draw` gives a sequence its next token, from logits of this place, and tells whether that
+    /// ended it. From what is left, `drafts` are to be made.
+    pub(crate) fn commit<T>(
+        &mut self,
+        batch: &Batch,
+        drafts: &mut DraftBatch,
+        mut draw: impl FnMut(&mut Sequence, usize) -> Option<T>,
+    ) -> Vec<T> {
         let mut ended = Vec::new();
         let mut outcomes = Vec::new();
+        drafts.clear(self.pages.page_tokens());
         for span in &batch.spans {
-            let sequence = &mut self.running[span.sequence];
-            let before = sequence.computed;
-            sequence.computed += span.tokens;
-            self.pages.remember(&mut sequence.pages, &sequence.tokens, before, sequence.computed);
-            if sequence.pending() == 0
-                && let Some(outcome) = draw(sequence)
-            {
+            if let Some(outcome) = self.book(span, &mut draw) {
                 outcomes.push(outcome);
                 ended.push(span.sequence);
+            } else if self.drafting {
+                // By the time they are made, those that have ended are gone.
+                drafts.push(span.sequence - ended.len(), &mut self.running[span.sequence], batch, span);
             }
         }
         for index in ended.into_iter().rev() {
@@ -105,6 +121,43 @@ impl Schedule {
         }
         debug_assert!(self.is_balanced(), "a page is lost or has an owner that does not know of it");
         outcomes
+    }
+
+    /// Notes the guesses for the requests that asked.
+    pub(crate) fn note(&mut self, drafts: &DraftBatch, guesses: impl Iterator<Item = Option<u32>>) {
+        for (span, guess) in drafts.asking.spans.iter().zip(guesses) {
+            self.running[span.sequence].draft = guess;
+        }
+    }
+
+    pub(crate) fn draft_counts(&self) -> DraftCounts {
+        self.draft_counts
+    }
+
+    /// A request's draft, if drafts are made and there is a page for it; nobody gives way to a guess.
+    fn draft(&mut self, index: usize) -> Option<u32> {
+        let sequence = &mut self.running[index];
+        let draft = sequence.draft.filter(|_| self.drafting && sequence.has_use_for_draft())?;
+        self.pages.extend(&mut sequence.pages, sequence.tokens.len() + 1).then_some(draft)
+    }
+
+    /// Books what one request has computed and draws its next token; if that is its draft, which is computed as well, one more.
+    fn book<T>(&mut self, span: &Span, draw: &mut impl FnMut(&mut Sequence, usize) -> Option<T>) -> Option<T> {
+        let sequence = &mut self.running[span.sequence];
+        let is_drafted = span.sampled.len() > 1;
+        sequence.compute(span.rows.len() - usize::from(is_drafted), &mut self.pages);
+        if span.sampled.is_empty() {
+            return None;
+        }
+        let outcome = draw(sequence, span.sampled.start);
+        let is_right = sequence.draft.take().is_some() && is_drafted;
+        self.draft_counts.proposed += u64::from(is_drafted);
+        self.draft_counts.accepted += u64::from(is_right);
+        if outcome.is_some() || !is_right {
+            return outcome;
+        }
+        sequence.compute(1, &mut self.pages);
+        draw(sequence, span.sampled.start + 1)
     }
 
     pub(crate) fn preemptions(&self) -> u64 {

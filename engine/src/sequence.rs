@@ -1,5 +1,7 @@
 //! A request while it lives in the engine: its tokens, how far they are computed, and the answer so far.
 
+use std::ops::Range;
+
 use crate::answer::Answer;
 use crate::grammar::Grammar;
 use crate::kv::{Known, Pages};
@@ -17,6 +19,10 @@ pub(crate) struct Sequence {
     /// Tokens whose cache entries are written.
     pub(crate) computed: usize,
     pub(crate) pages: Vec<u32>,
+    /// A guess of the token after these.
+    pub(crate) draft: Option<u32>,
+    /// The latest tokens in a row that the draft layer, too, has cache entries for.
+    pub(crate) drafted: Range<usize>,
     /// How far it was remembered when it last waited.
     pub(crate) known: Known,
     /// Tokens of the prompt that were found in the cache when it first ran; none before that.
@@ -61,13 +67,43 @@ impl Sequence {
         self.limits.tokens_max - self.prompt_tokens
     }
 
+    /// Whether two tokens more would fit, so that a guess of the first one helps.
+    pub(crate) fn has_use_for_draft(&self) -> bool {
+        self.tokens.len() + 2 <= self.limits.tokens_max
+    }
+
     /// Begins, or begins again, after what is remembered of its tokens.
     pub(crate) fn start(&mut self, pages: &mut Pages) {
         // Room for all that may come, so that no step allocates.
         self.tokens.reserve_exact(self.limits.tokens_max - self.tokens.len());
         self.pages.reserve_exact(pages.needed(self.limits.tokens_max));
         self.computed = pages.find(&mut self.pages, &self.tokens);
+        self.drafted = self.computed..self.computed;
         self.cached.get_or_insert(self.computed);
+    }
+
+    /// Books so many tokens more as computed.
+    pub(crate) fn compute(&mut self, tokens: usize, pages: &mut Pages) {
+        let before = self.computed;
+        self.computed += tokens;
+        let replaced = pages.remember(&mut self.pages, &self.tokens, before, self.computed);
+        // Whether the draft layer has written into a page of somebody else's is not known.
+        self.drafted.start = self.drafted.start.max(replaced);
+    }
+
+    /// Takes the next token. A draft stays only if it was right.
+    pub(crate) fn push(&mut self, token: u32) {
+        self.tokens.push(token);
+        self.draft.take_if(|draft| *draft != token);
+    }
+
+    /// The tokens that the draft layer computes, if `before` were computed when it last could: a gap before them is not looked at.
+    pub(crate) fn take_undrafted(&mut self, before: usize) -> Range<usize> {
+        if self.drafted.end != before {
+            self.drafted.start = self.drafted.start.max(before);
+        }
+        self.drafted.end = self.computed;
+        self.drafted.start.max(before)..self.computed
     }
 
     /// Whether the page that a waiting request lacks next is one that this one is computing.
@@ -103,7 +139,7 @@ impl Sequence {
         if let Some(logprobs) = &mut self.logprobs {
             logprobs.record(logits, token);
         }
-        self.tokens.push(token);
+        self.push(token);
         if let Some(end) = self.ended_by(token, tokenizer) {
             return Some(self.finish(end, tokenizer));
         }

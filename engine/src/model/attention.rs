@@ -18,9 +18,23 @@ pub(super) enum Attention<B: Backend> {
 impl<B: Backend> Attention<B> {
     /// `stream += attention(x)`
     pub(super) fn add(&mut self, backend: &B, x: &B::Rows, rope: &Rope, batch: &Batch, stream: &mut B::Rows) {
+        self.write(backend, x, rope, batch);
+        self.attend(backend, x, rope, batch, stream);
+    }
+
+    /// Writes the cache entries of the rows.
+    pub(super) fn write(&mut self, backend: &B, x: &B::Rows, rope: &Rope, batch: &Batch) {
         match self {
-            Attention::Mla(mla) => mla.add(backend, x, rope, batch, stream),
-            Attention::Gqa(gqa) => gqa.add(backend, x, rope, batch, stream),
+            Attention::Mla(mla) => mla.write(backend, x, rope, batch),
+            Attention::Gqa(gqa) => gqa.write(backend, x, rope, batch),
+        }
+    }
+
+    /// `stream += attention(x)` of rows whose entries are written.
+    pub(super) fn attend(&mut self, backend: &B, x: &B::Rows, rope: &Rope, batch: &Batch, stream: &mut B::Rows) {
+        match self {
+            Attention::Mla(mla) => mla.attend(backend, x, rope, batch, stream),
+            Attention::Gqa(gqa) => gqa.attend(backend, x, rope, batch, stream),
         }
     }
 

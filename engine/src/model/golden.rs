@@ -7,6 +7,7 @@ use safetensors::SafeTensors;
 use crate::backend::cpu::Cpu;
 use crate::batch::Batch;
 use crate::config::ModelConfig;
+use crate::draft::DraftBatch;
 use crate::model::{Forward, Model};
 use crate::options::ModelSource;
 use crate::weights::Weights;
@@ -21,7 +22,7 @@ pub(super) fn load(variant: &str, cpu: Cpu, cache_tokens: usize) -> (Model<Cpu>,
     let source = ModelSource::Directory(fixture(variant));
     let config = ModelConfig::parse(&source.require("config.json").unwrap()).unwrap();
     let weights = Weights::open(&source, config.fp8_block).unwrap();
-    let model = Model::load(cpu, &config, &weights, cache_tokens, 128).unwrap();
+    let model = Model::load(cpu, &config, &weights, cache_tokens, 128, config.mtp_layers > 0).unwrap();
     (model, config)
 }
 
@@ -34,9 +35,29 @@ fn logits(model: &mut Model<Cpu>, tokens: &[u32], count: usize) -> Vec<f32> {
     model.forward(&batch).to_vec()
 }
 
+/// The logits of the draft layer after the last `count` of these tokens, of which the model has computed all but the last.
+fn draft_logits(model: &mut Model<Cpu>, tokens: &[u32], count: usize) -> Vec<f32> {
+    let (states, pages) = (tokens.len() - 1, &[0]);
+    logits(model, &tokens[..states], 1);
+    let mut drafts = DraftBatch::default();
+    drafts.clear(128);
+    drafts.entries.push(0, 0, &tokens[1..], pages, false);
+    drafts.entries.sampled = (states - count..states).map(|row| row as u32).collect();
+    drafts.states = (0..states as u32).collect();
+    drafts.asking.push(0, states - count, &tokens[tokens.len() - count..], pages, false);
+    model.draft(&drafts).to_vec()
+}
+
 fn highest(logits: &[f32]) -> u32 {
     let best = logits.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
     best.unwrap().0 as u32
+}
+
+fn assert_agree(ours: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(ours.len(), expected.len(), "{what}");
+    let difference = ours.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    println!("{what}: max logit difference {difference:e}");
+    assert!(difference < LOGIT_DIFFERENCE_MAX, "{what}: logits differ by {difference}");
 }
 
 fn check(variant: &str) {
@@ -45,13 +66,17 @@ fn check(variant: &str) {
     let golden = SafeTensors::deserialize(&bytes).unwrap();
     let numbers = |name: &str| golden.tensor(name).unwrap().data().as_chunks::<4>().0.to_vec();
     let tokens = |name: &str| numbers(name).into_iter().map(u32::from_le_bytes).collect::<Vec<_>>();
+    let floats = |name: &str| numbers(name).into_iter().map(f32::from_le_bytes).collect::<Vec<_>>();
     for prompt in ["short", "long"] {
         let mut sequence = tokens(&format!("{prompt}.prompt"));
-        let expected: Vec<f32> = numbers(&format!("{prompt}.logits")).into_iter().map(f32::from_le_bytes).collect();
+        let expected = floats(&format!("{prompt}.logits"));
         let ours = logits(&mut model, &sequence, expected.len() / config.vocab_size);
-        let difference = ours.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        println!("{variant} {prompt}: max logit difference {difference:e}");
-        assert!(difference < LOGIT_DIFFERENCE_MAX, "{variant} {prompt}: logits differ by {difference}");
+        assert_agree(&ours, &expected, &format!("{variant} {prompt}"));
+        if config.mtp_layers > 0 {
+            let expected = floats(&format!("{prompt}.drafts"));
+            let ours = draft_logits(&mut model, &sequence, expected.len() / config.vocab_size);
+            assert_agree(&ours, &expected, &format!("{variant} {prompt}, drafts"));
+        }
 
         let greedy: Vec<u32> = (0..32)
             .map(|_| {
@@ -108,6 +133,16 @@ fn fp8_blocks_that_are_cut_off() {
 fn fp8_blocks_with_shorter_scales() {
     check("fp8_bf16_scales");
     check("fp8_e8m0_scales");
+}
+
+#[test]
+fn a_layer_for_multi_token_prediction() {
+    check("mtp");
+}
+
+#[test]
+fn a_layer_for_multi_token_prediction_with_everything_at_once() {
+    check("mtp_everything");
 }
 
 #[test]

@@ -34,12 +34,16 @@ struct Projection<B: Backend> {
 }
 
 impl<B: Backend> Gqa<B> {
-    /// `stream += attention(x)`
-    pub(super) fn add(&mut self, backend: &B, x: &B::Rows, rope: &Rope, batch: &Batch, stream: &mut B::Rows) {
-        let GqaConfig { heads, groups, .. } = self.config;
-        backend.rope_heads(self.query.run(backend, x), heads, rope, batch, &mut self.queries);
+    /// Writes the cache entries of the rows.
+    pub(super) fn write(&mut self, backend: &B, x: &B::Rows, rope: &Rope, batch: &Batch) {
         let (keys, values) = (self.key.run(backend, x), self.value.run(backend, x));
         backend.gqa_cache(keys, values, rope, batch, &mut self.cache);
+    }
+
+    /// `stream += attention(x)` of rows whose entries are written.
+    pub(super) fn attend(&mut self, backend: &B, x: &B::Rows, rope: &Rope, batch: &Batch, stream: &mut B::Rows) {
+        let GqaConfig { heads, groups, .. } = self.config;
+        backend.rope_heads(self.query.run(backend, x), heads, rope, batch, &mut self.queries);
         backend.gqa_attend(&self.queries, groups, self.scale, batch, &self.cache, &mut self.attended);
         backend.linear_add(&self.attended, &self.output, stream);
         if let Some(bias) = &self.output_bias {

@@ -35,13 +35,17 @@ enum Query<B: Backend> {
 }
 
 impl<B: Backend> Mla<B> {
-    /// `stream += attention(x)`
-    pub(super) fn add(&mut self, backend: &B, x: &B::Rows, rope: &Rope, batch: &Batch, stream: &mut B::Rows) {
+    /// Writes the cache entries of the rows.
+    pub(super) fn write(&mut self, backend: &B, x: &B::Rows, rope: &Rope, batch: &Batch) {
+        backend.linear(x, &self.latent_down, &mut self.latent);
+        backend.mla_cache(&self.latent, &self.latent_norm, rope, batch, &mut self.cache);
+    }
+
+    /// `stream += attention(x)` of rows whose entries are written.
+    pub(super) fn attend(&mut self, backend: &B, x: &B::Rows, rope: &Rope, batch: &Batch, stream: &mut B::Rows) {
         self.query.project(backend, x, &mut self.q);
         backend.linear_heads(&self.q, &self.key_up, &mut self.queries);
         backend.rope_heads(&self.q, self.key_up.len(), rope, batch, &mut self.queries);
-        backend.linear(x, &self.latent_down, &mut self.latent);
-        backend.mla_cache(&self.latent, &self.latent_norm, rope, batch, &mut self.cache);
         backend.mla_attend(&self.queries, self.scale, batch, &self.cache, &mut self.attended);
         backend.linear_heads(&self.attended, &self.value_up, &mut self.values);
         backend.linear_add(&self.values, &self.output, stream);

@@ -2,13 +2,15 @@
 //! page tables, so that a page in wrong hands gives a wrong answer.
 
 mod allocations;
+mod drafts;
 
 use std::collections::HashMap;
 
 use super::Schedule;
 use crate::answer::Answer;
-use crate::batch::Batch;
+use crate::batch::{Batch, Row};
 use crate::config::GenerationConfig;
+use crate::draft::DraftBatch;
 use crate::kv::{Known, Pages};
 use crate::options::Options;
 use crate::request::Sampling;
@@ -22,13 +24,15 @@ struct Scene {
     schedule: Schedule,
     batch: Batch,
     cache: Vec<u64>,
+    drafts: DraftBatch,
+    draft_layer: drafts::Layer,
     /// Prompt and length of the answer.
     live: HashMap<u64, (Vec<u32>, usize)>,
     rows_computed: usize,
 }
 
 fn options(pages: usize) -> Options {
-    Options { cache_tokens: pages * PAGE_TOKENS, page_tokens: PAGE_TOKENS, slots_max: 8, step_tokens_max: 24, ..Options::default() }
+    Options { cache_tokens: pages * PAGE_TOKENS, page_tokens: PAGE_TOKENS, slots_max: 8, step_tokens_max: 24, draft_slots_max: 0, ..Options::default() }
 }
 
 fn mix(state: u64, token: u32) -> u64 {
@@ -53,8 +57,15 @@ fn answer(prompt: &[u32], length: usize) -> Vec<u32> {
 impl Scene {
     fn new(options: &Options) -> Scene {
         let pages = Pages::new(options.cache_tokens, options.page_tokens, options.prefix_cache);
-        let cache = vec![0; pages.capacity()];
-        Scene { schedule: Schedule::new(pages, options), batch: Batch::default(), cache, live: HashMap::new(), rows_computed: 0 }
+        Scene {
+            cache: vec![0; pages.capacity()],
+            draft_layer: drafts::Layer::new(pages.capacity()),
+            schedule: Schedule::new(pages, options),
+            batch: Batch::default(),
+            drafts: DraftBatch::default(),
+            live: HashMap::new(),
+            rows_computed: 0,
+        }
     }
 
     fn add(&mut self, id: u64, prompt: Vec<u32>, length: usize) {
@@ -64,6 +75,8 @@ impl Scene {
             tokens: prompt.clone(),
             computed: 0,
             pages: Vec::new(),
+            draft: None,
+            drafted: 0..0,
             known: Known::default(),
             cached: None,
             overtaken: 0,
@@ -79,22 +92,27 @@ impl Scene {
 
     /// One step, with every answer that ends in it compared with the true one. Returns the ids that have ended.
     fn step(&mut self) -> Vec<u64> {
-        let Scene { schedule, batch, cache, .. } = self;
+        let Scene { schedule, batch, cache, drafts, .. } = self;
         schedule.plan(batch);
+        assert!(batch.rows.len() <= schedule.step_tokens_max);
         let mut states = Vec::new();
-        for (index, row) in batch.rows.iter().enumerate() {
-            let before = row.position.checked_sub(1).map(|position| cache[batch.slot(crate::batch::Row { position, ..*row })]);
-            let state = mix(before.unwrap_or(7), batch.tokens[index]);
-            cache[batch.slot(*row)] = state;
-            states.extend(batch.sampled.contains(&(index as u32)).then_some(state));
+        for (row, token) in batch.rows.iter().zip(&batch.tokens) {
+            let before = row.position.checked_sub(1).map(|position| cache[batch.slot(Row { position, ..*row })]);
+            states.push(mix(before.unwrap_or(7), *token));
+            cache[batch.slot(*row)] = states[states.len() - 1];
         }
         self.rows_computed += batch.rows.len();
-        let mut states = states.into_iter();
-        let ended = schedule.commit(batch, |sequence| {
-            sequence.tokens.push(drawn(states.next().unwrap()));
+        for span in &batch.spans {
+            let last = batch.rows[span.rows.end - 1].position;
+            assert!(last + 1 < schedule.running[span.sequence].limits.tokens_max, "no token can follow");
+        }
+        let ended = schedule.commit(batch, drafts, |sequence, place| {
+            sequence.push(drawn(states[batch.sampled[place] as usize]));
             (sequence.tokens.len() == sequence.limits.tokens_max).then(|| (sequence.id, sequence.tokens.split_off(sequence.prompt_tokens)))
         });
-        assert!(self.schedule.is_balanced());
+        assert!(schedule.is_balanced());
+        let guesses = self.draft_layer.compute(drafts, &states, &schedule.running);
+        schedule.note(drafts, guesses.into_iter());
         let check = |(id, tokens)| {
             let (prompt, length) = self.live.remove(&id).expect("it ends once");
             assert_eq!(tokens, answer(&prompt, length), "request {id}");
@@ -153,7 +171,13 @@ fn ten_thousand_hostile_requests_end_once_with_their_own_answers_and_leave_nothi
         let mut dice = Dice(seed);
         // From just enough for the largest request to a comfortable cache.
         let pages = 40 + 4 * seed as usize;
-        let options = Options { look_ahead: 8, prefix_cache: seed % 5 != 4, overtaken_max: 2 * seed as u32, ..options(pages) };
+        let options = Options {
+            look_ahead: 8,
+            prefix_cache: seed % 5 != 4,
+            overtaken_max: 2 * seed as u32,
+            draft_slots_max: [0, 3, 8][seed as usize % 3],
+            ..options(pages)
+        };
         let mut scene = Scene::new(&options);
         for id in 0..500 {
             let length = 1 + dice.below(if id % 10 == 0 { 59 } else { 12 }) as usize;
@@ -170,6 +194,8 @@ fn ten_thousand_hostile_requests_end_once_with_their_own_answers_and_leave_nothi
         }
         scene.drain();
         scene.assert_whole();
+        let drafts = scene.schedule.draft_counts();
+        assert_eq!((drafts.proposed > 0, drafts.accepted > 0), (seed % 3 > 0, seed % 3 > 0));
     }
 }
 
