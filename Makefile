@@ -15,7 +15,7 @@ check:
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 
 # The long proofs: `make prove` runs them all, `make prove/NAME` one; each writes docs/figures/NAME.json.
-prove: prove/documents prove/formats prove/many-chats prove/large-file prove/prefix prove/schemas prove/hostile prove/faults prove/fuzz
+prove: prove/documents prove/formats prove/many-chats prove/large-file prove/prefix prove/schemas prove/speculation prove/hostile prove/faults prove/fuzz
 
 # OpenAI's own client is part of this one.
 prove/faults:

@@ -2,6 +2,7 @@
 //! both. A draft counts only if it is what is drawn then, so it changes no answer.
 
 use crate::batch::{Batch, Span};
+use crate::kv::Pages;
 use crate::sequence::Sequence;
 
 /// How good the drafts of an engine were.
@@ -37,12 +38,12 @@ impl DraftBatch {
     }
 
     /// Adds what a span of the step's batch has computed of a request, which is the running one of this index.
-    pub(crate) fn push(&mut self, index: usize, sequence: &mut Sequence, batch: &Batch, span: &Span) {
-        let before = batch.rows[span.rows.start].position;
+    pub(crate) fn push(&mut self, index: usize, sequence: &mut Sequence, pages: &mut Pages, batch: &Batch, span: &Span) {
         if !sequence.has_use_for_draft() {
             return;
         }
-        let places = sequence.take_undrafted(before);
+        let before = batch.rows[span.rows.start].position;
+        let places = sequence.draft(before, pages);
         if places.is_empty() {
             return;
         }

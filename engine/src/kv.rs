@@ -4,6 +4,8 @@
 mod idle;
 mod tree;
 
+use std::ops::Range;
+
 use idle::Idle;
 use tree::Tree;
 
@@ -13,6 +15,8 @@ pub(crate) struct Pages {
     free: Vec<u32>,
     /// How many requests hold each page.
     holders: Vec<u32>,
+    /// Which pages hold entries of the draft layer for all of their tokens.
+    drafted: Vec<bool>,
     /// The remembered pages; none where nothing is to be remembered.
     tree: Option<Tree>,
     idle: Idle,
@@ -35,6 +39,7 @@ impl Pages {
             page_tokens,
             free: (0..total as u32).rev().collect(),
             holders: vec![0; total],
+            drafted: vec![false; total],
             tree: remember.then(|| Tree::new(total, page_tokens)),
             idle: Idle::new(total),
         }
@@ -89,9 +94,10 @@ impl Pages {
             return false;
         }
         for _ in 0..missing {
-            let page = self.free.pop().or_else(|| self.forget());
-            held.extend(page);
-            page.into_iter().for_each(|page| self.hold(page));
+            let Some(page) = self.free.pop().or_else(|| self.forget()) else { return false };
+            self.drafted[page as usize] = false;
+            self.hold(page);
+            held.push(page);
         }
         true
     }
@@ -116,6 +122,22 @@ impl Pages {
             }
         }
         replaced
+    }
+
+    /// Notes which pages have been filled with entries of the draft layer, now that it has them for all `drafted` tokens and not only
+    /// for those up to `before`. What a page holds for its last token may be meant for another one after it, which is a guess like all else.
+    pub(crate) fn note_drafted(&mut self, held: &[u32], drafted: Range<usize>, before: usize) {
+        let first = drafted.start.div_ceil(self.page_tokens).max(before / self.page_tokens);
+        for page in held.iter().take(drafted.end / self.page_tokens).skip(first) {
+            self.drafted[*page as usize] = true;
+        }
+    }
+
+    /// Where the pages in a row begin that lie right before a page's end at `tokens` and hold entries of the draft layer.
+    pub(crate) fn drafted_from(&self, held: &[u32], tokens: usize) -> usize {
+        let before = &held[..tokens / self.page_tokens];
+        let drafted = before.iter().rev().take_while(|page| self.drafted[**page as usize]).count();
+        (before.len() - drafted) * self.page_tokens
     }
 
     /// Takes all pages back, the last first, so that a page is never forgotten before those that it leads to.

@@ -113,7 +113,7 @@ impl Schedule {
                 ended.push(span.sequence);
             } else if self.drafting {
                 // By the time they are made, those that have ended are gone.
-                drafts.push(span.sequence - ended.len(), &mut self.running[span.sequence], batch, span);
+                drafts.push(span.sequence - ended.len(), &mut self.running[span.sequence], &mut self.pages, batch, span);
             }
         }
         for index in ended.into_iter().rev() {

@@ -78,7 +78,7 @@ impl Sequence {
         self.tokens.reserve_exact(self.limits.tokens_max - self.tokens.len());
         self.pages.reserve_exact(pages.needed(self.limits.tokens_max));
         self.computed = pages.find(&mut self.pages, &self.tokens);
-        self.drafted = self.computed..self.computed;
+        self.drafted = pages.drafted_from(&self.pages, self.computed)..self.computed;
         self.cached.get_or_insert(self.computed);
     }
 
@@ -87,8 +87,7 @@ impl Sequence {
         let before = self.computed;
         self.computed += tokens;
         let replaced = pages.remember(&mut self.pages, &self.tokens, before, self.computed);
-        // Whether the draft layer has written into a page of somebody else's is not known.
-        self.drafted.start = self.drafted.start.max(replaced);
+        self.drafted.start = self.drafted.start.max(pages.drafted_from(&self.pages, replaced));
     }
 
     /// Takes the next token. A draft stays only if it was right.
@@ -97,12 +96,13 @@ impl Sequence {
         self.draft.take_if(|draft| *draft != token);
     }
 
-    /// The tokens that the draft layer computes, if `before` were computed when it last could: a gap before them is not looked at.
-    pub(crate) fn take_undrafted(&mut self, before: usize) -> Range<usize> {
+    /// The tokens from `before` on that the draft layer computes now. What it has not computed before them is never looked at.
+    pub(crate) fn draft(&mut self, before: usize, pages: &mut Pages) -> Range<usize> {
         if self.drafted.end != before {
             self.drafted.start = self.drafted.start.max(before);
         }
         self.drafted.end = self.computed;
+        pages.note_drafted(&self.pages, self.drafted.clone(), before);
         self.drafted.start.max(before)..self.computed
     }
 

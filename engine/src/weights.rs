@@ -73,9 +73,9 @@ impl Weights {
         matrices.peek().is_some() && matrices.all(|(_, place)| matches!(place.dtype, Dtype::BF16 | Dtype::F8_E4M3))
     }
 
-    /// Whether any tensor lies under this prefix.
+    /// Whether any tensor lies under this prefix; of random ones, all are there.
     pub(crate) fn has(&self, prefix: &str) -> bool {
-        self.places.keys().any(|name| name.starts_with(prefix))
+        self.random.is_some() || self.places.keys().any(|name| name.starts_with(prefix))
     }
 
     /// A tensor as f32 in row order, if it has exactly this shape.

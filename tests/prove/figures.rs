@@ -58,6 +58,12 @@ impl Figures {
     }
 }
 
+/// The middle one of an odd number of measurements.
+pub(crate) fn median<const N: usize>(mut numbers: [f64; N]) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[N / 2]
+}
+
 /// To three places, and a small number to three digits.
 fn rounded(number: f64) -> f64 {
     let digits = if number == 0.0 { 3 } else { (2 - number.abs().log10().floor() as i32).max(3) };

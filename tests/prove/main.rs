@@ -9,6 +9,7 @@ mod large_file;
 mod many_chats;
 mod prefix;
 mod schemas;
+mod speculation;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ const PROOFS: [(&str, &str); 8] = [
     ("many-chats", "1,000 chats that wait at once, and how fast others are accepted meanwhile"),
     ("prefix", "four prefixes in turn: the engine's order of admission against first come, first served"),
     ("schemas", "500 schemas of the official test suite: kept or refused by name, valid answers, cost"),
+    ("speculation", "drafts of the multi-token prediction layer: share that is right, speed with and without, same answers"),
 ];
 
 #[tokio::main]
@@ -38,6 +40,7 @@ async fn main() -> ExitCode {
         "many-chats" => many_chats::prove(&mut figures).await,
         "prefix" => prefix::prove(&mut figures),
         "schemas" => schemas::prove(&mut figures),
+        "speculation" => speculation::prove(&mut figures),
         _ => {
             PROOFS.iter().for_each(|(name, about)| println!("make prove/{name:<12} {about}"));
             return if name.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };

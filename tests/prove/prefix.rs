@@ -6,7 +6,7 @@ use std::{array, time::Instant};
 use engine::{Completion, Engine, ModelSource, Options, Prompt, Request, Sampling};
 use tests::servers::repository;
 
-use crate::figures::Figures;
+use crate::figures::{Figures, median};
 
 const PREFIXES: usize = 4;
 const PREFIX_TOKENS: usize = 2048;
@@ -72,9 +72,4 @@ fn hits(run: &Run) -> f64 {
 
 fn drawn(run: &Run) -> Vec<&[u32]> {
     run.answers.iter().map(|answer| answer.token_ids.as_slice()).collect()
-}
-
-fn median(mut numbers: [f64; PAIRS]) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers[PAIRS / 2]
 }

@@ -3,6 +3,7 @@
 use crate::allocations;
 use crate::backend::cpu::{Cpu, Format};
 use crate::batch::Batch;
+use crate::draft::DraftBatch;
 use crate::model::Forward;
 use crate::model::golden::load;
 
@@ -72,17 +73,67 @@ fn logits_are_the_same_bits_in_every_scene() {
     }
 }
 
+/// The draft layer's logits after 20 tokens of one prompt, of which it has computed those from the tenth on and looks at those from
+/// `first` on. In the slots before there are its entries of some `strangers`.
+fn draft(format: Format, first: usize, strangers: &[u32], companions: u32) -> Vec<u32> {
+    let (mut model, config) = load("mtp_everything", Cpu::new(2).in_format(format), CACHE_TOKENS);
+    let (mut batch, mut drafts) = (Batch::default(), DraftBatch::default());
+    let tokens: Vec<u32> = (0..21).map(|index| (index * 37 + 11) % 288).collect();
+    let pages = [7, 3, 5];
+    batch.clear(8);
+    batch.push(0, 0, &tokens[..9], &pages, false);
+    model.forward(&batch);
+    drafts.clear(8);
+    drafts.entries.push(0, 0, strangers, &pages, false);
+    drafts.states = (0..strangers.len() as u32).collect();
+    model.draft(&drafts);
+
+    batch.clear(8);
+    drafts.clear(8);
+    for companion in 0..companions {
+        batch.push(1, 0, &[companion; 3], &[20 + companion], true);
+        drafts.entries.push(1, 0, &[companion; 3], &[20 + companion], true);
+        drafts.asking.push(1, 2, &[companion], &[20 + companion], true);
+    }
+    batch.push(0, 9, &tokens[9..20], &pages, true);
+    drafts.entries.push(0, 9, &tokens[10..], &pages, true);
+    drafts.asking.push(0, 19, &tokens[20..], &pages, true);
+    drafts.asking.look_from(first);
+    drafts.states = (0..batch.rows.len() as u32).collect();
+    model.forward(&batch);
+    let logits = model.draft(&drafts);
+    assert_eq!(logits.len(), (companions as usize + 1) * config.vocab_size);
+    logits[companions as usize * config.vocab_size..].iter().map(|logit| logit.to_bits()).collect()
+}
+
+#[test]
+fn drafts_are_the_same_bits_whatever_lies_before_their_first_entry_and_whoever_is_in_the_batch() {
+    for format in [Format::F32, Format::Bf16, Format::Int8] {
+        let alone = draft(format, 9, &[], 0);
+        assert!(draft(format, 9, &[5; 9], 0) == alone, "strangers before, {format:?}");
+        assert!(draft(format, 9, &[5; 9], 30) == alone, "companions, {format:?}");
+        assert!(draft(format, 8, &[5; 9], 0) != alone, "the stranger that is looked at makes no difference");
+    }
+}
+
 #[test]
 fn a_batch_that_is_no_larger_than_one_before_is_computed_without_the_heap() {
-    for variant in ["everything", "v2", "qwen2", "qwen3_moe", "olmoe_clip"] {
+    for variant in ["everything", "mtp_everything", "v2", "qwen2", "qwen3_moe", "olmoe_clip"] {
         for format in [Format::F32, Format::Bf16, Format::Int8] {
-            let (mut model, _) = load(variant, Cpu::new(1).in_format(format), CACHE_TOKENS);
-            let mut batch = Batch::default();
+            let (mut model, config) = load(variant, Cpu::new(1).in_format(format), CACHE_TOKENS);
+            let (mut batch, mut drafts) = (Batch::default(), DraftBatch::default());
             let mut forward = |tokens: usize| {
                 batch.clear(16);
-                (0..8).for_each(|sequence| batch.push(sequence, 0, &vec![7; tokens], &[sequence as u32], true));
+                drafts.clear(16);
+                for sequence in 0..8 {
+                    batch.push(sequence, 0, &vec![7; tokens], &[sequence as u32], true);
+                    drafts.entries.push(sequence, 0, &vec![7; tokens], &[sequence as u32], true);
+                    drafts.asking.push(sequence, tokens - 1, &[7], &[sequence as u32], true);
+                }
+                drafts.states = (0..8 * tokens as u32).collect();
                 let before = allocations::count();
                 model.forward(&batch);
+                assert_eq!(model.draft(&drafts).is_empty(), config.mtp_layers == 0);
                 allocations::count() - before
             };
             assert!(forward(16) > 0, "the first batch makes room");

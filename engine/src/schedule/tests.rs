@@ -32,7 +32,14 @@ struct Scene {
 }
 
 fn options(pages: usize) -> Options {
-    Options { cache_tokens: pages * PAGE_TOKENS, page_tokens: PAGE_TOKENS, slots_max: 8, step_tokens_max: 24, draft_slots_max: 0, ..Options::default() }
+    Options {
+        cache_tokens: pages * PAGE_TOKENS,
+        page_tokens: PAGE_TOKENS,
+        slots_max: 8,
+        step_tokens_max: 24,
+        draft_slots_max: 0,
+        ..Options::default()
+    }
 }
 
 fn mix(state: u64, token: u32) -> u64 {

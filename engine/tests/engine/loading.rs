@@ -3,7 +3,7 @@
 use engine::{Device, Dtype, Engine, LoadError, ModelSource, Options};
 use serde_json::{Value, json};
 
-use crate::tiny::{FILES, engine, options, with_file};
+use crate::tiny::{DRAFTING, FILES, engine, options, with_file};
 
 fn file(name: &str) -> &'static [u8] {
     FILES.iter().find(|(file, _)| *file == name).unwrap().1
@@ -205,6 +205,32 @@ fn weights_that_do_not_fit_the_configuration_are_named() {
     assert!(message.contains("model.embed_tokens.weight") && message.contains("[288, 24]"), "{message}");
     let message = refusal(&with_config("num_hidden_layers", json!(4)));
     assert!(message.contains("model.layers.3.") && message.contains("missing"), "{message}");
+}
+
+#[test]
+fn a_layer_for_drafts_may_be_missing_but_not_broken() {
+    let replaced = |name: &str, old: &str, new: &str| {
+        let files = DRAFTING.iter().map(|(file, bytes)| {
+            let at = bytes.windows(old.len()).position(|window| window == old.as_bytes()).filter(|_| *file == name);
+            let bytes = at.map_or(bytes.to_vec(), |at| [&bytes[..at], new.as_bytes(), &bytes[at + old.len()..]].concat());
+            (*file, &*bytes.leak())
+        });
+        ModelSource::Embedded(Vec::leak(files.collect()))
+    };
+    let announced = "\"num_nextn_predict_layers\": 1";
+    let unused = [
+        with_config("num_nextn_predict_layers", json!(1)),
+        replaced("config.json", announced, &announced.replace('1', "0")),
+        replaced("model.safetensors", "model.layers.3.eh_proj.weight", "model.layers.3.xh_proj.weight"),
+    ];
+    for source in unused {
+        let mut engine = Engine::load(&source, &options()).unwrap();
+        assert_eq!(crate::tiny::run(&mut engine, crate::tiny::random(1, vec![1], 9)).usage.completion, 9);
+        assert_eq!(engine.drafts().proposed, 0);
+    }
+    let broken = replaced("model.safetensors", "model.layers.3.hnorm.weight", "model.layers.3.xnorm.weight");
+    assert_eq!(refusal(&broken), "tensor model.layers.3.hnorm.weight: missing");
+    assert!(Engine::load(&broken, &Options { draft_slots_max: 0, ..options() }).is_ok());
 }
 
 #[test]

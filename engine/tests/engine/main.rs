@@ -8,4 +8,5 @@ mod invariance;
 mod loading;
 mod nano;
 mod scheduling;
+mod speculation;
 mod tiny;

@@ -29,9 +29,12 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+pub(crate) fn nano_with(options: &Options) -> Engine {
+    Engine::load(&ModelSource::Directory(repository().join("models/millrace-nano")), options).unwrap()
+}
+
 fn nano(dtype: Dtype) -> Engine {
-    let directory = repository().join("models/millrace-nano");
-    Engine::load(&ModelSource::Directory(directory), &Options { dtype, threads: 2, ..Options::default() }).unwrap()
+    nano_with(&Options { dtype, threads: 2, ..Options::default() })
 }
 
 fn cases() -> Vec<Case> {
@@ -45,7 +48,7 @@ fn lines(file: &str) -> Vec<Value> {
 }
 
 /// The example request of this id, as the engine takes it.
-fn example(custom_id: &str) -> Request {
+pub(crate) fn example(custom_id: &str) -> Request {
     let lines = lines("documents.jsonl");
     request(&lines.iter().find(|line| line["custom_id"] == custom_id).unwrap()["body"], 32)
 }
@@ -91,6 +94,23 @@ fn nano_renders_chats_as_transformers_does() {
         assert_eq!(completion.token_ids, case.greedy_ids, "{}", case.custom_id);
         assert_eq!(completion.reasoning.is_some(), case.prompt.ends_with("<think>\n"), "{}", case.custom_id);
     }
+}
+
+#[test]
+fn nano_drafts_nine_of_ten_tokens_right() {
+    let mut engine = nano(Dtype::Auto);
+    let (mut steps, mut tokens) = (0, 0);
+    for document in lines("documents.jsonl").iter().step_by(8) {
+        engine.add(0, Request { ignore_eos: false, ..request(&document["body"], 256) }).unwrap();
+        while !engine.is_idle() {
+            tokens += engine.step().into_iter().map(|finished| finished.outcome.unwrap().token_ids.len()).sum::<usize>();
+            steps += 1;
+        }
+    }
+    let drafts = engine.drafts();
+    println!("{drafts:?}, {tokens} tokens in {steps} steps");
+    assert!(drafts.proposed > 300 && drafts.accepted * 10 >= drafts.proposed * 9, "{drafts:?}");
+    assert!(steps * 10 <= tokens * 6, "{tokens} tokens in {steps} steps");
 }
 
 /// How many of the example documents are answered as expected: JSON compared as values, the rest as text.

@@ -4,21 +4,21 @@ use std::collections::HashMap;
 
 use engine::{Completion, Engine, FinishReason, Message, ModelSource, Options, Prompt, Request, Sampling};
 
-macro_rules! fixture {
-    ($name:literal) => {
-        ($name, include_bytes!(concat!("../fixtures/two_groups/", $name)).as_slice())
-    };
-    (tokenizer $name:literal) => {
-        ($name, include_bytes!(concat!("../fixtures/tokenizer/", $name)).as_slice())
+/// The files of a fixture, and the tokenizer that they share.
+macro_rules! tiny {
+    ($variant:literal) => {
+        &[
+            ("config.json", include_bytes!(concat!("../fixtures/", $variant, "/config.json")).as_slice()),
+            ("model.safetensors", include_bytes!(concat!("../fixtures/", $variant, "/model.safetensors")).as_slice()),
+            ("tokenizer.json", include_bytes!("../fixtures/tokenizer/tokenizer.json").as_slice()),
+            ("tokenizer_config.json", include_bytes!("../fixtures/tokenizer/tokenizer_config.json").as_slice()),
+        ]
     };
 }
 
-pub(crate) const FILES: &[(&str, &[u8])] = &[
-    fixture!("config.json"),
-    fixture!("model.safetensors"),
-    fixture!(tokenizer "tokenizer.json"),
-    fixture!(tokenizer "tokenizer_config.json"),
-];
+pub(crate) const FILES: &[(&str, &[u8])] = tiny!("two_groups");
+/// Another model, which has a layer for drafts.
+pub(crate) const DRAFTING: &[(&str, &[u8])] = tiny!("mtp");
 
 pub(crate) const BEGIN: u32 = 282;
 pub(crate) const END: u32 = 283;

@@ -101,17 +101,21 @@ fn drafts_begin_when_few_enough_run_and_look_at_nothing_from_before() {
 }
 
 #[test]
-fn a_prefix_that_is_remembered_from_steps_without_drafts_is_not_looked_at() {
+fn of_a_remembered_prefix_only_what_the_draft_layer_has_computed_is_looked_at() {
     let mut scene = scene(1);
-    let prompt = |id: u32| (0..40).chain([id]).collect();
-    (1..3).for_each(|id| scene.add(id, prompt(id as u32), 20));
+    let prompt = |family: u32, id: u64| (0..40).map(|index| 100 * family + index).chain([id as u32]).collect();
+    // Two at once get no drafts.
+    (1..3).for_each(|id| scene.add(id, prompt(id as u32, id), 20));
     scene.drain();
-    let before = scene.schedule.draft_counts().proposed;
-    scene.add(3, prompt(3), 20);
-    scene.step();
-    assert_eq!(scene.schedule.running[0].cached, Some(40));
-    scene.drain();
-    assert!(scene.schedule.draft_counts().proposed > before);
+    for (id, family, cached, looked_at) in [(3, 1, 40, 1), (4, 3, 0, 41), (5, 3, 40, 41)] {
+        scene.add(id, prompt(family, id), 20);
+        while scene.drafts.asking.is_empty() {
+            scene.step();
+        }
+        let slots = scene.drafts.asking.context(scene.drafts.asking.rows[0]).flatten();
+        assert_eq!((scene.schedule.running[0].cached, slots.count()), (Some(cached), looked_at), "request {id}");
+        scene.drain();
+    }
 }
 
 #[test]
