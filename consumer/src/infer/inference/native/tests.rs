@@ -122,8 +122,8 @@ fn a_request_that_is_cancelled_or_cleared_leaves_nothing_of_any_choice() {
 #[test]
 fn a_request_of_which_a_choice_has_not_started_goes_back_as_a_whole_and_one_that_runs_ends() {
     let mut scene = Scene::of(nano(), &Options { slots_max: 3, ..options() });
-    // Of the second, one choice runs, one waits in the engine and two beside it.
-    scene.take(1, 40, r#","n":2"#).take(2, 40, r#","n":4"#).take(3, 40, "").steps(10).obey(Command::Withdraw);
+    // Of the second, one choice runs and one waits in the engine; the third waits beside it.
+    scene.take(1, 40, r#","n":2"#).take(2, 40, r#","n":2"#).take(3, 40, "").steps(10).obey(Command::Withdraw);
     assert!(matches!((scene.event(), scene.event()), (Event::Withdrawn(2), Event::Withdrawn(3))));
     assert_eq!(scene.answer(1).choices.len(), 2);
     scene.assert_empty();
