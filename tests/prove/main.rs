@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use figures::Figures;
 
-const PROOFS: [(&str, &str); 8] = [
+const PROOFS: [(&str, &str); 9] = [
     ("documents", "millrace-nano answers examples/documents.jsonl as expected"),
     ("formats", "what bf16 and int8 cost: the error of each operation, and millrace-nano's scores on 2,000 documents"),
     ("fuzz", "broken model files, half an hour for each kind"),
