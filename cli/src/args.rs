@@ -102,6 +102,13 @@ pub struct ComputeFlags {
     /// Threads of the CPU engine; default: one a core.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Folder in which the packed weights of `--model` are kept, so that the next start is quick; may be removed at any time.
+    /// Default: `serve`: `packed` in its state folder; `run`: `millrace-packed` beside it; else none.
+    #[arg(long, env = "MILLRACE_PACKED_CACHE", value_name = "DIR")]
+    packed_cache: Option<PathBuf>,
+    /// Keep no packed weights.
+    #[arg(long)]
+    no_packed_cache: bool,
 }
 
 /// Values of `--engine`.
@@ -140,8 +147,8 @@ pub fn served_name(model: Option<&Path>) -> anyhow::Result<String> {
 }
 
 impl ModelFlags {
-    /// The same as the consumer wants it.
-    pub fn engine(&self) -> anyhow::Result<EngineSettings> {
+    /// The same as the consumer wants it. Packed weights are kept in `packed` if no flag says otherwise.
+    pub fn engine(&self, packed: Option<PathBuf>) -> anyhow::Result<EngineSettings> {
         let name = served_name(self.model.as_deref())?;
         if self.engine == EngineChoice::Null {
             return Ok(EngineSettings::Null { name, tokens_per_s: self.null_tokens_per_s, slots: self.slots as usize });
@@ -151,19 +158,16 @@ impl ModelFlags {
             Some(folder) => ModelSource::Directory(folder.clone()),
             None => crate::nano::SOURCE,
         };
-        Ok(EngineSettings::Native { name, source, options: self.options() })
-    }
-
-    /// How the engine may use the machine.
-    pub fn options(&self) -> Options {
-        Options { slots_max: self.slots as usize, cache_tokens: self.cache_tokens, ..self.compute.options() }
+        let options = Options { slots_max: self.slots as usize, cache_tokens: self.cache_tokens, ..self.compute.options(packed) };
+        Ok(EngineSettings::Native { name, source, options })
     }
 }
 
 impl ComputeFlags {
     /// The same as the engine wants it.
-    pub fn options(&self) -> Options {
+    pub fn options(&self, packed: Option<PathBuf>) -> Options {
         Options {
+            packed_cache: self.packed_cache.clone().or(packed).filter(|_| !self.no_packed_cache),
             device: match self.device {
                 DeviceChoice::Auto => engine::Device::Auto,
                 DeviceChoice::Cpu => engine::Device::Cpu,

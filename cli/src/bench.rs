@@ -73,7 +73,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         // A page more for each request: the last one is rarely full.
         cache_tokens: largest * (args.prompt + args.answer as usize + Options::default().page_tokens),
         step_tokens_max: args.step_tokens,
-        ..args.compute.options()
+        ..args.compute.options(None)
     };
     let began = Instant::now();
     let mut engine = Engine::load(&args.source()?, &options)?;

@@ -34,7 +34,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         roles: args.roles.into_iter().collect(),
         limits: args.limits.limits(),
         webhook: args.webhooks.settings(),
-        ..consumer::Settings::new(args.model.engine()?)
+        ..consumer::Settings::new(args.model.engine(None)?)
     };
     consumer::run(backing, settings, shutdown).await
 }

@@ -65,7 +65,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let shutdown = Shutdown::new();
     backing::shutdown::on_signal(shutdown.clone());
     let limits = args.limits.limits();
-    let settings = consumer::Settings { limits, ..consumer::Settings::new(args.model.engine()?) };
+    // Beside the state folder, which goes with the run.
+    let engine = args.model.engine(Some(folder.with_file_name("millrace-packed")))?;
+    let settings = consumer::Settings { limits, ..consumer::Settings::new(engine) };
     let engine_time = settings.engine_time.clone();
     let mut pipeline = Embedded::start(state.path(), settings, shutdown.clone()).await?;
     pipeline.spawn(producer::dispatch(pipeline.backing.clone(), shutdown.clone()));

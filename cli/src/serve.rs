@@ -41,7 +41,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     backing::shutdown::on_signal(shutdown.clone());
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let limits = args.limits.limits();
-    let settings = consumer::Settings { limits, webhook: args.webhooks.settings(), ..consumer::Settings::new(args.model.engine()?) };
+    let engine = args.model.engine(Some(args.state.join("packed")))?;
+    let settings = consumer::Settings { limits, webhook: args.webhooks.settings(), ..consumer::Settings::new(engine) };
     let model = settings.engine.name().to_owned();
     let mut pipeline = Embedded::start(&args.state, settings, shutdown.clone()).await?;
     pipeline.model_registered(&model).await?;

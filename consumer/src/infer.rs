@@ -59,6 +59,7 @@ pub(crate) async fn run(Loaded(mut inference): Loaded, backing: &Backing, settin
         }
         backing::shutdown::pause(shutdown, backoff(faults)).await;
     }
+    inference.end().await;
     Ok(())
 }
 

@@ -23,10 +23,11 @@ pub(crate) trait Backend {
     /// One entry for each cache slot; every layer has its own.
     type Cache: Send;
 
-    /// Packs a row-major `[outputs, inputs]` matrix.
-    fn matrix(&self, weights: &[f32], inputs: usize) -> Self::Matrix;
+    /// Packs an `[outputs, inputs]` matrix. Its rows are asked for in any order, on any thread, and not at all if the matrix is found
+    /// packed: `name` tells it from all others of the model.
+    fn pack(&self, name: &str, shape: [usize; 2], row: impl Fn(usize, &mut [f32]) + Sync) -> Self::Matrix;
     /// The same, for a map that decides rather than computes: its products are f32 whatever the backend's format.
-    fn matrix_f32(&self, weights: &[f32], inputs: usize) -> Self::Matrix;
+    fn pack_f32(&self, name: &str, shape: [usize; 2], row: impl Fn(usize, &mut [f32]) + Sync) -> Self::Matrix;
     fn vector(&self, weights: Vec<f32>) -> Self::Vector;
     fn rows(&self, width: usize) -> Self::Rows;
     fn routes(&self) -> Self::Routes;

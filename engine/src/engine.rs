@@ -1,8 +1,10 @@
 //! The engine: requests in, one step after another, answers out.
 
+use std::sync::Arc;
+
 use tracing::info;
 
-use crate::backend::cpu::{Cache, Cpu};
+use crate::backend::cpu::{Cache, Cpu, PackedFile, Writing};
 use crate::batch::Batch;
 use crate::config::{GenerationConfig, ModelConfig};
 use crate::device;
@@ -33,6 +35,8 @@ pub struct Engine {
     batch: Batch,
     drafts: DraftBatch,
     scratch: Scratch,
+    /// Packed weights on their way to a file, at the first start.
+    _writing: Option<Writing>,
 }
 
 /// What was loaded and where it runs.
@@ -146,7 +150,8 @@ impl Engine {
         };
         let pages = Pages::new(demand.tokens()?, options.page_tokens, options.prefix_cache);
         let context_length = config.context_length.min(pages.capacity());
-        let backend = Cpu::new(options.threads).in_format(format);
+        let packed = packed_file(source, options, &weights, format.name()).map(Arc::new);
+        let backend = Cpu::new(options.threads).in_format(format).with_packed(packed.clone());
         let model = Model::load(backend, &config, &weights, pages.capacity(), context_length, options.draft_slots_max > 0)?;
         let description = ModelDescription {
             architecture: config.architecture.to_owned(),
@@ -169,6 +174,7 @@ impl Engine {
             batch: Batch::default(),
             drafts: DraftBatch::default(),
             scratch: Scratch::default(),
+            _writing: packed.and_then(|packed| packed.save()),
         })
     }
 
@@ -276,4 +282,10 @@ fn draft_slots_max(config: &ModelConfig, weights: &Weights, options: &Options) -
         return 0;
     }
     options.draft_slots_max
+}
+
+/// Where packed weights are kept, if they are to be.
+fn packed_file(source: &ModelSource, options: &Options, weights: &Weights, format: &str) -> Option<PackedFile> {
+    let (ModelSource::Directory(model), Some(folder)) = (source, &options.packed_cache) else { return None };
+    Some(PackedFile::open(folder, model, &weights.identity(source)?, format))
 }

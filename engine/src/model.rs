@@ -90,9 +90,8 @@ impl<B: Backend> Model<B> {
         drafts: bool,
     ) -> Result<Model<B>, LoadError> {
         let vocabulary = [config.vocab_size, config.hidden];
-        let matrix = |name| Ok(backend.matrix(&weights.tensor(name, &vocabulary)?, config.hidden));
-        let embedding = matrix("model.embed_tokens.weight")?;
-        let head = if config.tied_embeddings { None } else { Some(matrix("lm_head.weight")?) };
+        let embedding = matrix(&backend, weights, "model.embed_tokens.weight", vocabulary)?;
+        let head = if config.tied_embeddings { None } else { Some(matrix(&backend, weights, "lm_head.weight", vocabulary)?) };
         let layers = (0..config.layers).map(|index| Layer::load(&backend, config, weights, index, slots));
         Ok(Model {
             embedding,
@@ -123,8 +122,18 @@ impl<B: Backend> Layer<B> {
     }
 }
 
+/// A tensor as it is.
+fn matrix<B: Backend>(backend: &B, weights: &Weights, name: &str, shape: [usize; 2]) -> Result<B::Matrix, LoadError> {
+    let tensor = weights.tensor(name, &shape)?;
+    Ok(backend.pack(name, shape, |index, row| tensor.row(index, row)))
+}
+
+fn vector<B: Backend>(backend: &B, weights: &Weights, name: &str, width: usize) -> Result<B::Vector, LoadError> {
+    Ok(backend.vector(weights.tensor(name, &[width])?.rows()))
+}
+
 fn norm<B: Backend>(backend: &B, weights: &Weights, name: &str, width: usize, epsilon: f32) -> Result<Norm<B>, LoadError> {
-    Ok(Norm { weight: backend.vector(weights.tensor(name, &[width])?), epsilon })
+    Ok(Norm { weight: vector(backend, weights, name, width)?, epsilon })
 }
 
 #[cfg(test)]

@@ -38,6 +38,9 @@ pub struct Options {
     pub draft_slots_max: usize,
     /// Threads that compute; 0 takes every core.
     pub threads: usize,
+    /// Where packed weights are kept, so that the next start of a model in a directory is quick. They take as much room as the model
+    /// in memory, and may be removed at any time. An embedded model is packed in milliseconds, so none is kept of it.
+    pub packed_cache: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -54,6 +57,7 @@ impl Default for Options {
             step_tokens_max: 512,
             draft_slots_max: 4,
             threads: 0,
+            packed_cache: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::ops::Deref;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use memmap2::Mmap;
 
@@ -49,11 +50,18 @@ impl ModelSource {
     pub(crate) fn map(&self, name: &str) -> Result<Option<FileBytes>, LoadError> {
         self.open(name, |path| {
             let file = File::open(path)?;
-            // SAFETY: the map is read-only and lives only while the weights are packed. A file that is cut short
+            // SAFETY: the map is read-only and lives only while the model is loaded. A file that is cut short
             // meanwhile raises SIGBUS, as in every program that maps its model.
             let map = unsafe { Mmap::map(&file)? };
             Ok(FileBytes::Mapped(map))
         })
+    }
+
+    /// When a file was last changed, in nanoseconds; None where the model is no folder.
+    pub(crate) fn modified(&self, name: &str) -> Option<u128> {
+        let ModelSource::Directory(directory) = self else { return None };
+        let modified = fs::metadata(directory.join(name)).and_then(|metadata| metadata.modified()).ok()?;
+        Some(modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
     }
 
     /// A file that every model has.

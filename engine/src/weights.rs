@@ -1,12 +1,13 @@
-//! The tensors of a checkpoint: one or several safetensors files, in any of four number formats, each read as f32.
+//! The tensors of a checkpoint: one or several safetensors files, mapped. What is in a tensor is read in `weights/tensor.rs`.
 
 mod fp8;
+mod identity;
+mod tensor;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
@@ -14,6 +15,8 @@ use crate::error::LoadError;
 use crate::options::ModelSource;
 use crate::shape::random_tensor;
 use crate::source::FileBytes;
+use tensor::Numbers;
+pub(crate) use tensor::Tensor;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -22,7 +25,8 @@ const SCALES: &str = "_scale_inv";
 
 /// Where every tensor of the model lies.
 pub(crate) struct Weights {
-    shards: Vec<FileBytes>,
+    /// The files by name, in order.
+    shards: Vec<(String, FileBytes)>,
     places: HashMap<String, Place>,
     /// Rows and columns of an FP8 tensor that share a scale.
     block: Option<[usize; 2]>,
@@ -78,25 +82,29 @@ impl Weights {
         self.random.is_some() || self.places.keys().any(|name| name.starts_with(prefix))
     }
 
-    /// A tensor as f32 in row order, if it has exactly this shape.
-    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+    /// A tensor, if it has exactly this shape.
+    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>, LoadError> {
+        Ok(Tensor::new(shape, self.numbers(name, shape)?))
+    }
+
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers<'_>, LoadError> {
         if let Some(random) = &self.random {
             random.fetch_add(shape.iter().map(|size| *size as u64).product(), Relaxed);
-            return Ok(random_tensor(name, shape));
+            return Ok(Numbers::Random(random_tensor(name, shape)));
         }
         let place = self.place(name, shape)?;
         let bytes = self.bytes(place);
         match place.dtype {
-            Dtype::F32 => Ok(read(bytes, f32::from_le_bytes)),
-            Dtype::BF16 => Ok(read(bytes, |two| bf16::from_le_bytes(two).to_f32())),
-            Dtype::F16 => Ok(read(bytes, |two| f16::from_le_bytes(two).to_f32())),
-            Dtype::F8_E4M3 => self.dequantised(name, shape, bytes),
+            Dtype::F32 => Ok(Numbers::F32(bytes)),
+            Dtype::BF16 => Ok(Numbers::Bf16(bytes)),
+            Dtype::F16 => Ok(Numbers::F16(bytes)),
+            Dtype::F8_E4M3 => self.fp8(name, shape, bytes).map(Numbers::Fp8),
             other => Err(wrong(name, format!("has dtype {other:?}; F32, BF16, F16 and F8_E4M3 are read"))),
         }
     }
 
     /// An FP8 matrix, which has its scales beside it.
-    fn dequantised(&self, name: &str, shape: &[usize], bytes: &[u8]) -> Result<Vec<f32>, LoadError> {
+    fn fp8<'a>(&self, name: &str, shape: &[usize], bytes: &'a [u8]) -> Result<fp8::Blocks<'a>, LoadError> {
         let ([rows, columns], Some(block)) = (shape, self.block) else {
             return Err(wrong(name, "is F8_E4M3, but no matrix of blocks that config.json knows".to_owned()));
         };
@@ -104,7 +112,7 @@ impl Weights {
         let scales = self.place(&scales_name, &[rows.div_ceil(block[0]), columns.div_ceil(block[1])])?;
         let unknown = || wrong(&scales_name, format!("has dtype {:?}; F32, BF16 and F8_E8M0 are read", scales.dtype));
         let scales = fp8::scales(self.bytes(scales), scales.dtype).ok_or_else(unknown)?;
-        Ok(fp8::dequantise(bytes, *columns, block, &scales))
+        Ok(fp8::Blocks::new(bytes, *columns, block, scales))
     }
 
     fn place(&self, name: &str, shape: &[usize]) -> Result<&Place, LoadError> {
@@ -116,7 +124,7 @@ impl Weights {
     }
 
     fn bytes(&self, place: &Place) -> &[u8] {
-        &self.shards[place.shard][place.start..place.end]
+        &self.shards[place.shard].1[place.start..place.end]
     }
 
     fn add_shard(&mut self, name: &str, bytes: FileBytes) -> Result<(), LoadError> {
@@ -130,7 +138,7 @@ impl Weights {
                 return Err(LoadError::malformed(name, format!("{tensor} is in more than one file")));
             }
         }
-        self.shards.push(bytes);
+        self.shards.push((name.to_owned(), bytes));
         Ok(())
     }
 }
@@ -152,9 +160,4 @@ fn shard_names(source: &ModelSource) -> Result<Vec<String>, LoadError> {
 
 fn wrong(name: &str, reason: String) -> LoadError {
     LoadError::Tensor { name: name.to_owned(), reason }
-}
-
-fn read<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    let (numbers, _) = bytes.as_chunks::<N>();
-    numbers.iter().map(|number| value(*number)).collect()
 }

@@ -9,13 +9,16 @@ mod format;
 mod kernel;
 mod matrix;
 mod operand;
+mod pack;
+mod packed_file;
 mod pool;
 mod product;
+mod slab;
 mod strided;
 mod vector;
 
 use std::iter;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, Expert, Norm};
 use crate::batch::Batch;
@@ -26,8 +29,9 @@ pub(crate) use cache::Cache;
 use experts::Routes;
 pub(crate) use format::Format;
 use kernel::Kernel;
-use matrix::Matrix;
+use matrix::{Layout, Matrix};
 use operand::Operand;
+pub(crate) use packed_file::{PackedFile, Writing};
 use pool::Pool;
 use product::{Cells, Part, Put};
 use vector::Width;
@@ -38,6 +42,7 @@ pub(crate) struct Cpu {
     pool: Pool,
     width: Width,
     format: Format,
+    packed: Option<Arc<PackedFile>>,
     scratch: Mutex<Scratch>,
 }
 
@@ -50,12 +55,33 @@ struct Scratch {
 impl Cpu {
     pub(crate) fn new(threads: usize) -> Cpu {
         let scratch = Scratch { linear: Operand::new(), experts: experts::Scratch::new() };
-        Cpu { pool: Pool::new(threads), width: Width::detect(), format: Format::F32, scratch: Mutex::new(scratch) }
+        Cpu { pool: Pool::new(threads), width: Width::detect(), format: Format::F32, packed: None, scratch: Mutex::new(scratch) }
     }
 
     /// Weights that are packed from here on take this format, but for those that must stay f32.
     pub(crate) fn in_format(self, format: Format) -> Cpu {
         Cpu { format, ..self }
+    }
+
+    /// Matrices that are in this file already are not packed again.
+    pub(crate) fn with_packed(self, packed: Option<Arc<PackedFile>>) -> Cpu {
+        Cpu { packed, ..self }
+    }
+
+    fn pack_in(&self, format: Format, name: &str, [outputs, inputs]: [usize; 2], row: impl Fn(usize, &mut [f32]) + Sync) -> Matrix {
+        let layout = Layout { format, outputs, inputs };
+        let pack = || pack::pack(&self.pool, self.width, layout, row);
+        let words = match &self.packed {
+            Some(packed) => packed.find_or(name, layout, pack),
+            None => pack(),
+        };
+        Matrix::new(layout, words)
+    }
+
+    /// A row-major matrix that belongs to no model.
+    fn matrix(&self, weights: &[f32], inputs: usize) -> Matrix {
+        let row = |index: usize, row: &mut [f32]| row.copy_from_slice(&weights[index * inputs..][..inputs]);
+        self.pack_in(self.format, "", [weights.len() / inputs, inputs], row)
     }
 
     fn kernel(&self, format: Format) -> Kernel {
@@ -95,12 +121,12 @@ impl Backend for Cpu {
     type Routes = Routes;
     type Cache = Cache;
 
-    fn matrix(&self, weights: &[f32], inputs: usize) -> Matrix {
-        Matrix::pack(self.width, self.format, weights, inputs)
+    fn pack(&self, name: &str, shape: [usize; 2], row: impl Fn(usize, &mut [f32]) + Sync) -> Matrix {
+        self.pack_in(self.format, name, shape, row)
     }
 
-    fn matrix_f32(&self, weights: &[f32], inputs: usize) -> Matrix {
-        Matrix::pack(self.width, Format::F32, weights, inputs)
+    fn pack_f32(&self, name: &str, shape: [usize; 2], row: impl Fn(usize, &mut [f32]) + Sync) -> Matrix {
+        self.pack_in(Format::F32, name, shape, row)
     }
 
     fn vector(&self, weights: Vec<f32>) -> Vec<f32> {

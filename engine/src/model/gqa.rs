@@ -5,8 +5,8 @@ use crate::backend::{Backend, Norm};
 use crate::batch::Batch;
 use crate::config::{GqaConfig, ModelConfig, QueryKeyNorm};
 use crate::error::LoadError;
-use crate::model::norm;
 use crate::model::rope::Rope;
+use crate::model::{matrix, norm, vector};
 use crate::weights::Weights;
 
 /// The attention of one layer, with its cache and its activations.
@@ -61,11 +61,12 @@ impl<B: Backend> Gqa<B> {
     ) -> Result<Gqa<B>, LoadError> {
         let hidden = config.hidden;
         let (queries, keys) = (gqa.heads * gqa.head, gqa.groups * gqa.head);
-        let tensor = |part: &str, shape: &[usize]| weights.tensor(&format!("{prefix}.{part}"), shape);
-        let bias = |has: bool, part: &str, width| has.then(|| Ok(backend.vector(tensor(&format!("{part}.bias"), &[width])?))).transpose();
+        let matrix = |part: &str, shape| matrix(backend, weights, &format!("{prefix}.{part}.weight"), shape);
+        let bias =
+            |has: bool, part: &str, width| has.then(|| vector(backend, weights, &format!("{prefix}.{part}.bias"), width)).transpose();
         let projection = |part: &str, width: usize| {
             Ok(Projection {
-                matrix: backend.matrix(&tensor(&format!("{part}.weight"), &[width, hidden])?, hidden),
+                matrix: matrix(part, [width, hidden])?,
                 bias: bias(gqa.bias, part, width)?,
                 norm: None,
                 clip: gqa.clip,
@@ -85,7 +86,7 @@ impl<B: Backend> Gqa<B> {
             query: Projection { norm: norm("q_norm", queries)?, ..projection("q_proj", queries)? },
             key: Projection { norm: norm("k_norm", keys)?, ..projection("k_proj", keys)? },
             value: projection("v_proj", keys)?,
-            output: backend.matrix(&tensor("o_proj.weight", &[hidden, queries])?, queries),
+            output: matrix("o_proj", [hidden, queries])?,
             output_bias: bias(gqa.output_bias, "o_proj", hidden)?,
             scale: (gqa.head as f64).powf(-0.5) as f32,
             cache: backend.cache(slots, config.attention.cached()),

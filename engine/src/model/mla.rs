@@ -1,12 +1,14 @@
 //! Multi-head latent attention: what is cached for a token is one short latent and one rotated key, shared by all heads.
 
+use std::sync::OnceLock;
+
 use crate::backend::{Backend, Norm};
 use crate::batch::Batch;
 use crate::config::{MlaConfig, ModelConfig};
 use crate::error::LoadError;
-use crate::model::norm;
 use crate::model::rope::{self, Rope};
-use crate::weights::Weights;
+use crate::model::{matrix, norm};
+use crate::weights::{Tensor, Weights};
 
 /// The attention of one layer, with its cache and its activations.
 pub(super) struct Mla<B: Backend> {
@@ -62,20 +64,27 @@ impl<B: Backend> Mla<B> {
         let hidden = config.hidden;
         let MlaConfig { heads, latent, nope, rope, value, .. } = *mla;
         let name = |part: &str| format!("{prefix}.{part}.weight");
-        let mut down = weights.tensor(&name("kv_a_proj_with_mqa"), &[latent + rope, hidden])?;
-        if mla.interleaved {
-            separate_pairs(&mut down[latent * hidden..], hidden);
-        }
-        let up = weights.tensor(&name("kv_b_proj"), &[heads * (nope + value), latent])?;
-        let heads_up = || up.chunks_exact((nope + value) * latent).map(|head| head.split_at(nope * latent));
-        let output = weights.tensor(&name("o_proj"), &[hidden, heads * value])?;
+        let up_name = name("kv_b_proj");
+        let up = weights.tensor(&up_name, &[heads * (nope + value), latent])?;
+        let key_up = |head: usize| {
+            let keys = OnceLock::new();
+            let columns = |index: usize, row: &mut [f32]| {
+                let keys = keys.get_or_init(|| transposed(&up, head * (nope + value), [nope, latent]));
+                row.copy_from_slice(&keys[index * nope..][..nope]);
+            };
+            backend.pack(&format!("{up_name}.keys.{head}"), [latent, nope], columns)
+        };
+        let value_up = |head: usize| {
+            let first = head * (nope + value) + nope;
+            backend.pack(&format!("{up_name}.values.{head}"), [value, latent], |index, row| up.row(first + index, row))
+        };
         Ok(Mla {
             query: Query::load(backend, mla, hidden, weights, prefix)?,
-            latent_down: backend.matrix(&down, hidden),
+            latent_down: with_pairs_apart(backend, mla, weights, &name("kv_a_proj_with_mqa"), [1, latent, hidden])?,
             latent_norm: norm(backend, weights, &name("kv_a_layernorm"), latent, mla.latent_norm_epsilon)?,
-            key_up: heads_up().map(|(keys, _)| backend.matrix(&transposed(keys, latent), nope)).collect(),
-            value_up: heads_up().map(|(_, values)| backend.matrix(values, latent)).collect(),
-            output: backend.matrix(&output, heads * value),
+            key_up: (0..heads).map(key_up).collect(),
+            value_up: (0..heads).map(value_up).collect(),
+            output: matrix(backend, weights, &name("o_proj"), [hidden, heads * value])?,
             scale: rope::softmax_scale(&config.rope, nope + rope),
             cache: backend.cache(slots, latent + rope),
             q: backend.rows(heads * (nope + rope)),
@@ -101,21 +110,12 @@ impl<B: Backend> Query<B> {
 
     fn load(backend: &B, mla: &MlaConfig, hidden: usize, weights: &Weights, prefix: &str) -> Result<Query<B>, LoadError> {
         let name = |part: &str| format!("{prefix}.{part}.weight");
-        let outputs = mla.heads * (mla.nope + mla.rope);
-        let up = |part: &str, inputs: usize| {
-            let mut up = weights.tensor(&name(part), &[outputs, inputs])?;
-            if mla.interleaved {
-                for head in up.chunks_exact_mut((mla.nope + mla.rope) * inputs) {
-                    separate_pairs(&mut head[mla.nope * inputs..], inputs);
-                }
-            }
-            Ok(backend.matrix(&up, inputs))
-        };
+        let up = |part: &str, inputs| with_pairs_apart(backend, mla, weights, &name(part), [mla.heads, mla.nope, inputs]);
         let Some(rank) = mla.query_rank else {
             return Ok(Query::Direct(up("q_proj", hidden)?));
         };
         Ok(Query::LowRank {
-            down: backend.matrix(&weights.tensor(&name("q_a_proj"), &[rank, hidden])?, hidden),
+            down: matrix(backend, weights, &name("q_a_proj"), [rank, hidden])?,
             norm: norm(backend, weights, &name("q_a_layernorm"), rank, mla.latent_norm_epsilon)?,
             up: up("q_b_proj", rank)?,
             lowered: backend.rows(rank),
@@ -124,18 +124,31 @@ impl<B: Backend> Query<B> {
     }
 }
 
-/// Reorders output channels `x0 y0 x1 y1 …` to `x0 x1 … y0 y1 …`, so that rotation finds each pair in two halves.
-fn separate_pairs(rows: &mut [f32], inputs: usize) {
-    let interleaved = rows.to_vec();
-    let pairs = rows.len() / inputs / 2;
-    for (index, row) in interleaved.chunks_exact(inputs).enumerate() {
-        let place = index % 2 * pairs + index / 2;
-        rows[place * inputs..][..inputs].copy_from_slice(row);
-    }
+/// A tensor of heads that have `plain` channels and then those to be rotated: of the latter, `x0 y0 x1 y1 …` becomes
+/// `x0 x1 … y0 y1 …` where they are stored in pairs, so that rotation finds each pair in two halves.
+fn with_pairs_apart<B: Backend>(
+    backend: &B,
+    mla: &MlaConfig,
+    weights: &Weights,
+    name: &str,
+    [heads, plain, inputs]: [usize; 3],
+) -> Result<B::Matrix, LoadError> {
+    let (channels, pairs) = (plain + mla.rope, mla.rope / 2);
+    let shape = [heads * channels, inputs];
+    let tensor = weights.tensor(name, &shape)?;
+    let stored = |index: usize| match (index % channels).checked_sub(plain) {
+        Some(place) if mla.interleaved => index - place + place % pairs * 2 + place / pairs,
+        _ => index,
+    };
+    Ok(backend.pack(name, shape, |index, row| tensor.row(stored(index), row)))
 }
 
-/// `[columns, rows]` from `[rows, columns]`.
-fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
-    let column = |index: usize| matrix[index..].iter().step_by(columns).copied();
-    (0..columns).flat_map(column).collect()
+/// `[columns, rows]` from some rows of a tensor.
+fn transposed(tensor: &Tensor, first: usize, [rows, columns]: [usize; 2]) -> Vec<f32> {
+    let (mut row, mut out) = (vec![0.0; columns], vec![0.0; rows * columns]);
+    for index in 0..rows {
+        tensor.row(first + index, &mut row);
+        row.iter().zip(out[index..].iter_mut().step_by(rows)).for_each(|(number, out)| *out = *number);
+    }
+    out
 }

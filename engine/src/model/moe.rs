@@ -3,6 +3,7 @@
 use crate::backend::{Backend, Expert};
 use crate::config::{ExpertNames, ModelConfig, MoeConfig, PLAIN, Scores};
 use crate::error::LoadError;
+use crate::model::{matrix, vector};
 use crate::weights::Weights;
 
 /// What follows attention in a layer.
@@ -67,8 +68,9 @@ impl<B: Backend> Moe<B> {
 
     fn load(backend: &B, moe: &MoeConfig, hidden: usize, weights: &Weights, prefix: &str) -> Result<Moe<B>, LoadError> {
         let prefix = format!("{prefix}.{}", moe.names.block);
-        let router = weights.tensor(&format!("{prefix}.gate.weight"), &[moe.experts, hidden])?;
-        let bias = || weights.tensor(&format!("{prefix}.gate.e_score_correction_bias"), &[moe.experts]);
+        let gate = format!("{prefix}.gate.weight");
+        let router = weights.tensor(&gate, &[moe.experts, hidden])?;
+        let bias = || vector(backend, weights, &format!("{prefix}.gate.e_score_correction_bias"), moe.experts);
         let expert = |index| load_expert(backend, weights, &format!("{prefix}.experts.{index}"), moe.names, [hidden, moe.intermediate]);
         let shared = match moe.shared {
             0 => None,
@@ -76,9 +78,9 @@ impl<B: Backend> Moe<B> {
         };
         Ok(Moe {
             config: moe.clone(),
-            router: backend.matrix_f32(&router, hidden),
+            router: backend.pack_f32(&gate, [moe.experts, hidden], |index, row| router.row(index, row)),
             bias: match moe.router.scores {
-                Scores::BiasedSigmoid => Some(backend.vector(bias()?)),
+                Scores::BiasedSigmoid => Some(bias()?),
                 Scores::Softmax => None,
             },
             experts: (0..moe.experts).map(expert).collect::<Result<_, _>>()?,
@@ -112,9 +114,15 @@ fn load_expert<B: Backend>(
     names: &ExpertNames,
     [hidden, intermediate]: [usize; 2],
 ) -> Result<Expert<B>, LoadError> {
-    let tensor = |part: &str, shape: [usize; 2]| weights.tensor(&format!("{prefix}.{part}.weight"), &shape);
-    let mut gate_up = tensor(names.gate, [intermediate, hidden])?;
-    gate_up.extend(tensor(names.up, [intermediate, hidden])?);
-    let down = tensor(names.down, [hidden, intermediate])?;
-    Ok(Expert { gate_up: backend.matrix(&gate_up, hidden), down: backend.matrix(&down, intermediate) })
+    let name = |part: &str| format!("{prefix}.{part}.weight");
+    let gate = weights.tensor(&name(names.gate), &[intermediate, hidden])?;
+    let up = weights.tensor(&name(names.up), &[intermediate, hidden])?;
+    let gate_up = |index: usize, row: &mut [f32]| match index.checked_sub(intermediate) {
+        None => gate.row(index, row),
+        Some(index) => up.row(index, row),
+    };
+    Ok(Expert {
+        gate_up: backend.pack(&format!("{prefix}.gate_up"), [2 * intermediate, hidden], gate_up),
+        down: matrix(backend, weights, &name(names.down), [hidden, intermediate])?,
+    })
 }

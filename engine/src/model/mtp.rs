@@ -52,16 +52,21 @@ impl<B: Backend> Mtp<B> {
         let hidden = config.hidden;
         let name = |part: &str| format!("model.layers.{}.{part}.weight", config.layers);
         let norm = |part: &str| norm(backend, weights, &name(part), hidden, config.norm_epsilon);
-        let map = weights.tensor(&name("eh_proj"), &[hidden, 2 * hidden])?;
-        let columns = |first: usize| {
-            let rows: Vec<f32> = map.chunks_exact(2 * hidden).flat_map(|row| &row[first..first + hidden]).copied().collect();
-            backend.matrix(&rows, hidden)
+        let map_name = name("eh_proj");
+        let map = weights.tensor(&map_name, &[hidden, 2 * hidden])?;
+        let half = |part: &str, first: usize| {
+            let columns = |index: usize, row: &mut [f32]| {
+                let mut both = vec![0.0; 2 * hidden];
+                map.row(index, &mut both);
+                row.copy_from_slice(&both[first..][..hidden]);
+            };
+            backend.pack(&format!("{map_name}.{part}"), [hidden, hidden], columns)
         };
         Ok(Mtp {
             token_norm: norm("enorm")?,
             state_norm: norm("hnorm")?,
-            token_map: columns(0),
-            state_map: columns(hidden),
+            token_map: half("token", 0),
+            state_map: half("state", hidden),
             layer: Layer::load(backend, config, weights, config.layers, slots)?,
             norm: norm("shared_head.norm")?,
             joined: backend.rows(hidden),

@@ -1,7 +1,13 @@
 //! DeepSeek's FP8 weights: one byte a number, and a scale for each block of rows and columns.
 
+use std::array;
+use std::sync::LazyLock;
+
 use half::bf16;
 use safetensors::Dtype;
+
+/// What each byte stands for.
+static VALUES: LazyLock<[f32; 256]> = LazyLock::new(|| array::from_fn(|byte| e4m3(byte as u8)));
 
 /// Reads e4m3fn: a sign, four bits of exponent and three of mantissa; no infinities, and one NaN of each sign.
 pub(super) fn e4m3(byte: u8) -> f32 {
@@ -17,25 +23,43 @@ pub(super) fn e4m3(byte: u8) -> f32 {
 /// The scales as f32; they come in three formats, one of them a bare exponent.
 pub(super) fn scales(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
     match dtype {
-        Dtype::F32 => Some(super::read(bytes, f32::from_le_bytes)),
-        Dtype::BF16 => Some(super::read(bytes, |two| bf16::from_le_bytes(two).to_f32())),
-        Dtype::F8_E8M0 => Some(super::read(bytes, |[exponent]| 2f64.powi(i32::from(exponent) - 127) as f32)),
+        Dtype::F32 => Some(read(bytes, f32::from_le_bytes)),
+        Dtype::BF16 => Some(read(bytes, |two| bf16::from_le_bytes(two).to_f32())),
+        Dtype::F8_E8M0 => Some(read(bytes, |[exponent]| 2f64.powi(i32::from(exponent) - 127) as f32)),
         _ => None,
     }
 }
 
-/// Every number times the scale of its block; the last blocks of a row or column may be cut off.
-pub(super) fn dequantise(bytes: &[u8], columns: usize, block: [usize; 2], scales: &[f32]) -> Vec<f32> {
-    let values: [f32; 256] = std::array::from_fn(|byte| e4m3(byte as u8));
-    let block_columns = columns.div_ceil(block[1]);
-    let mut numbers = Vec::with_capacity(bytes.len());
-    for (row, bytes) in bytes.chunks_exact(columns).enumerate() {
-        let scales = &scales[row / block[0] * block_columns..][..block_columns];
-        for (bytes, scale) in bytes.chunks(block[1]).zip(scales) {
-            numbers.extend(bytes.iter().map(|byte| values[usize::from(*byte)] * scale));
+fn read<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes.as_chunks::<N>().0.iter().map(|number| value(*number)).collect()
+}
+
+/// A matrix whose blocks have a scale each; the last blocks of a row or column may be cut off.
+pub(super) struct Blocks<'a> {
+    bytes: &'a [u8],
+    columns: usize,
+    block: [usize; 2],
+    scales: Vec<f32>,
+}
+
+impl<'a> Blocks<'a> {
+    pub(super) fn new(bytes: &'a [u8], columns: usize, block: [usize; 2], scales: Vec<f32>) -> Blocks<'a> {
+        Blocks { bytes, columns, block, scales }
+    }
+
+    /// Writes one row, every number times the scale of its block.
+    pub(super) fn row(&self, index: usize, out: &mut [f32]) {
+        let values = &*VALUES;
+        let bytes = &self.bytes[index * self.columns..][..self.columns];
+        let block_columns = self.columns.div_ceil(self.block[1]);
+        let scales = &self.scales[index / self.block[0] * block_columns..][..block_columns];
+        let blocks = bytes.chunks(self.block[1]).zip(out.chunks_mut(self.block[1])).zip(scales);
+        for ((bytes, out), scale) in blocks {
+            for (byte, out) in bytes.iter().zip(out) {
+                *out = values[usize::from(*byte)] * scale;
+            }
         }
     }
-    numbers
 }
 
 #[cfg(test)]
@@ -54,8 +78,10 @@ mod tests {
     #[test]
     fn blocks_that_are_cut_off_have_a_scale_of_their_own() {
         // Three rows and three columns of ones, in blocks of two.
-        let numbers = dequantise(&[0x38; 9], 3, [2, 2], &[1.0, 2.0, 3.0, 4.0]);
-        assert_eq!(numbers, [1.0, 1.0, 2.0, 1.0, 1.0, 2.0, 3.0, 3.0, 4.0]);
+        let blocks = Blocks::new(&[0x38; 9], 3, [2, 2], vec![1.0, 2.0, 3.0, 4.0]);
+        let mut numbers = [[0.0; 3]; 3];
+        numbers.iter_mut().enumerate().for_each(|(index, row)| blocks.row(index, row));
+        assert_eq!(numbers, [[1.0, 1.0, 2.0], [1.0, 1.0, 2.0], [3.0, 3.0, 4.0]]);
     }
 
     #[test]

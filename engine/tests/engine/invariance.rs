@@ -5,9 +5,9 @@ use engine::{Completion, Dtype, Options, Request};
 use crate::tiny::{drain, engine, options, random, run};
 
 const TOKENS: u32 = 40;
-const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::Int8];
+pub(crate) const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::Int8];
 
-fn subject() -> Request {
+pub(crate) fn subject() -> Request {
     Request { logprobs: Some(20), ..random(4711, subject_prompt(), TOKENS) }
 }
 
@@ -19,7 +19,7 @@ fn alone(options: &Options) -> Completion {
     run(&mut engine(options), subject())
 }
 
-fn assert_same(a: &Completion, b: &Completion, what: &str) {
+pub(crate) fn assert_same(a: &Completion, b: &Completion, what: &str) {
     assert_eq!(a.token_ids, b.token_ids, "{what}");
     let bits = |completion: &Completion| -> Vec<u32> {
         let logprobs = completion.logprobs.as_deref().unwrap();

@@ -7,6 +7,7 @@ mod formats;
 mod invariance;
 mod loading;
 mod nano;
+mod packed;
 mod scheduling;
 mod speculation;
 mod tiny;

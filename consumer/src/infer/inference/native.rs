@@ -34,8 +34,9 @@ pub(super) async fn start(name: String, source: ModelSource, options: Options, t
             }
         }
     };
-    thread::Builder::new().name("engine".to_owned()).spawn(run)?;
-    Ok(ready.await.context("the engine died while loading")??)
+    let thread = thread::Builder::new().name("engine".to_owned()).spawn(run)?;
+    let inference = ready.await.context("the engine died while loading")??;
+    Ok(Inference { thread: Some(thread), ..inference })
 }
 
 fn served(name: String, engine: &Engine, options: &Options) -> Served {

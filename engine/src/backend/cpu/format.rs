@@ -31,6 +31,11 @@ impl Format {
         }
     }
 
+    /// The format of this name.
+    pub(crate) fn of_name(name: &str) -> Option<Format> {
+        [Format::F32, Format::Bf16, Format::Int8].into_iter().find(|format| format.name() == name)
+    }
+
     /// Numbers in a word.
     pub(super) const fn per_word(self) -> usize {
         match self {

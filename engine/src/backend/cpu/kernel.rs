@@ -17,7 +17,7 @@ pub(super) const ROWS_MAX: usize = 12;
 
 /// One word of each output of a panel; it fills two cache lines.
 #[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct Words(pub(super) [u32; PANEL]);
 
 /// For each row its sums: the bits of an f32, or an i32 for int8.

@@ -2,89 +2,80 @@
 
 use std::ops::Range;
 
-use crate::backend::cpu::format::{Format, OFFSET};
+use crate::backend::cpu::format::Format;
 use crate::backend::cpu::kernel::{PANEL, Words};
-use crate::backend::cpu::vector::Width;
+use crate::backend::cpu::slab::Slab;
 
-/// `[outputs / PANEL][words][PANEL]`, filled up with zeros. A product walks a panel from end to end.
+/// An `[outputs, inputs]` matrix. A product walks a panel from end to end.
 pub(crate) struct Matrix {
-    format: Format,
-    outputs: usize,
-    inputs: usize,
-    panels: Vec<Words>,
-    /// What one step of int8 stands for, by output.
-    steps: Vec<f32>,
-    /// By output what the offset of int8 activations adds to its sums.
-    surplus: Vec<i32>,
+    layout: Layout,
+    words: Slab,
+}
+
+/// Where the words of a matrix are: `[outputs / PANEL][words of a row][PANEL]`, the last panel filled up with zeros. In int8 each
+/// panel is followed by what one step of each of its outputs stands for, and by what the offset of activations adds to its sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub(super) format: Format,
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+}
+
+impl Layout {
+    /// Words of a row.
+    pub(super) fn words(self) -> usize {
+        self.inputs.div_ceil(self.format.per_word())
+    }
+
+    pub(super) fn panels(self) -> usize {
+        self.outputs.div_ceil(PANEL)
+    }
+
+    /// Words of each output from one panel to the next.
+    pub(super) fn stride(self) -> usize {
+        self.words() + if self.format == Format::Int8 { 2 } else { 0 }
+    }
 }
 
 impl Matrix {
-    /// From row order, `[outputs, inputs]`.
-    pub(super) fn pack(width: Width, format: Format, weights: &[f32], inputs: usize) -> Matrix {
-        let (outputs, words) = (weights.len() / inputs, inputs.div_ceil(format.per_word()));
-        let panels = outputs.div_ceil(PANEL);
-        let mut matrix = Matrix {
-            format,
-            outputs,
-            inputs,
-            panels: vec![Words([0; PANEL]); panels * words],
-            steps: vec![1.0; panels * PANEL],
-            surplus: vec![0; panels * PANEL],
-        };
-        for (output, row) in weights.chunks_exact(inputs).enumerate() {
-            matrix.pack_row(width, output, row);
-        }
-        matrix
-    }
-
-    fn pack_row(&mut self, width: Width, output: usize, row: &[f32]) {
-        let (format, words) = (self.format, self.words());
-        let step = format.step(width, row);
-        self.steps[output] = step;
-        let panel = &mut self.panels[output / PANEL * words..][..words];
-        let (mut places, mut sum) = (panel.iter_mut(), 0);
-        format.encode(width, row, step, 0, |encoded| {
-            for (word, place) in encoded.iter().zip(places.by_ref()) {
-                place.0[output % PANEL] = *word;
-                sum += word.to_le_bytes().map(|byte| i32::from(byte.cast_signed())).iter().sum::<i32>();
-            }
-        });
-        self.surplus[output] = OFFSET.wrapping_mul(sum);
+    pub(super) fn new(layout: Layout, words: Slab) -> Matrix {
+        Matrix { layout, words }
     }
 
     pub(super) fn format(&self) -> Format {
-        self.format
+        self.layout.format
     }
 
     pub(super) fn outputs(&self) -> usize {
-        self.outputs
+        self.layout.outputs
     }
 
     pub(super) fn inputs(&self) -> usize {
-        self.inputs
+        self.layout.inputs
     }
 
     /// Multiplications for one row.
     pub(super) fn cost(&self) -> usize {
-        self.outputs * self.inputs
-    }
-
-    /// Words of a row.
-    fn words(&self) -> usize {
-        self.inputs.div_ceil(self.format.per_word())
+        self.outputs() * self.inputs()
     }
 
     pub(super) fn panels(&self) -> usize {
-        self.outputs.div_ceil(PANEL)
+        self.layout.panels()
     }
 
     pub(super) fn panel(&self, index: usize) -> &[Words] {
-        &self.panels[index * self.words()..][..self.words()]
+        &self.words[index * self.layout.stride()..][..self.layout.words()]
+    }
+
+    /// What follows a panel of int8: the bits of its outputs' steps, and what is too much in their sums.
+    fn steps_and_surplus(&self, panel: usize) -> (&Words, &Words) {
+        let first = panel * self.layout.stride() + self.layout.words();
+        (&self.words[first], &self.words[first + 1])
     }
 
     /// The outputs of a panel.
     pub(super) fn columns(&self, panel: usize) -> Range<usize> {
-        panel * PANEL..self.outputs.min((panel + 1) * PANEL)
+        panel * PANEL..self.outputs().min((panel + 1) * PANEL)
     }
 
     /// What a row's sums with a panel stand for; `step` is the row's.
@@ -95,10 +86,14 @@ impl Matrix {
 
     /// Reads one row back, for embeddings.
     pub(super) fn copy_row(&self, output: usize, out: &mut [f32]) {
-        let (panel, step) = (self.panel(output / PANEL), self.steps[output]);
-        for (numbers, words) in out.chunks_mut(self.format.per_word()).zip(panel) {
+        let (format, panel, lane) = (self.format(), output / PANEL, output % PANEL);
+        let step = match format {
+            Format::Int8 => f32::from_bits(self.steps_and_surplus(panel).0.0[lane]),
+            Format::F32 | Format::Bf16 => 1.0,
+        };
+        for (numbers, words) in out.chunks_mut(format.per_word()).zip(self.panel(panel)) {
             for (place, number) in numbers.iter_mut().enumerate() {
-                *number = self.format.decode(words.0[output % PANEL], place, step);
+                *number = format.decode(words.0[lane], place, step);
             }
         }
     }
@@ -125,13 +120,13 @@ impl Values<'_> {
     #[inline(always)]
     fn put_each(&self, cells: &mut [f32], put: impl Fn(&mut f32, f32)) {
         let Values { matrix, panel, sums, step } = *self;
-        if matrix.format != Format::Int8 {
+        if matrix.format() != Format::Int8 {
             return cells.iter_mut().zip(sums).for_each(|(cell, sum)| put(cell, f32::from_bits(*sum)));
         }
-        let lanes = panel * PANEL..(panel + 1) * PANEL;
-        let each = sums.iter().zip(&matrix.steps[lanes.clone()]).zip(&matrix.surplus[lanes]);
+        let (steps, surplus) = matrix.steps_and_surplus(panel);
+        let each = sums.iter().zip(&steps.0).zip(&surplus.0);
         for (cell, ((sum, output_step), surplus)) in cells.iter_mut().zip(each) {
-            put(cell, sum.cast_signed().wrapping_sub(*surplus) as f32 * (output_step * step));
+            put(cell, sum.wrapping_sub(*surplus).cast_signed() as f32 * (f32::from_bits(*output_step) * step));
         }
     }
 }

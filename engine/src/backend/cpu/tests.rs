@@ -152,7 +152,7 @@ fn a_row_of_a_matrix_reads_back_as_it_was_packed() {
     let weights = numbers(40 * 37, 9);
     for (format, error_max) in [(Format::F32, 1e-30), (Format::Bf16, 1e-5), (Format::Int8, 1e-4)] {
         let mut row = vec![0.0; 37];
-        Matrix::pack(Width::detect(), format, &weights, 37).copy_row(35, &mut row);
+        Cpu::new(2).in_format(format).matrix(&weights, 37).copy_row(35, &mut row);
         assert!(error(&row, &weights[35 * 37..36 * 37]) < error_max, "{format:?}");
     }
 }
