@@ -55,7 +55,7 @@ impl Default for Options {
             cache_tokens: 32_768,
             page_tokens: 16,
             step_tokens_max: 512,
-            draft_slots_max: 4,
+            draft_slots_max: 2,
             threads: 0,
             packed_cache: None,
         }

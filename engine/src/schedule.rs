@@ -86,7 +86,7 @@ impl Schedule {
             if tokens > 0 && self.make_way(index, tokens) {
                 left -= if pending == 1 { 0 } else { tokens };
                 let draft = if tokens == pending && left > 0 { self.draft(index) } else { None };
-                left -= draft.iter().len();
+                left -= usize::from(draft.is_some());
                 let sequence = &self.running[index];
                 let end = sequence.computed + tokens;
                 batch.push(index, sequence.computed, &sequence.tokens[sequence.computed..end], &sequence.pages, tokens == pending);

@@ -19,7 +19,7 @@ fn in_dtype(dtype: Dtype) -> Options {
     Options { dtype, threads: 2, ..Options::default() }
 }
 
-/// Long, short, and with a section of reasoning.
+/// An extraction, one word, and a sentence.
 fn subjects() -> Vec<Request> {
     let ids = ["extract-en-003", "classify-de-001", "summarise-en-004"];
     ids.map(|id| Request { logprobs: Some(5), ignore_eos: false, max_tokens: Some(80), ..example(id) }).into()
@@ -56,9 +56,11 @@ fn assert_all_same(options: &Options, requests: &[Request], what: &str) -> f64 {
 fn alone_in_every_format_greedy_and_drawn() {
     for dtype in DTYPES {
         for temperature in [0.0, 1.0] {
-            let requests: Vec<Request> = subjects().into_iter().map(|request| at_temperature(temperature, request)).collect();
-            let right = assert_all_same(&in_dtype(dtype), &requests, &format!("{dtype:?} at {temperature}"));
-            assert!(right > 0.7 && right <= 1.0, "{right} of the drafts were right in {dtype:?} at {temperature}");
+            // After the end of its answer the model is less sure of itself.
+            let endless = Request { ignore_eos: true, ..subjects().remove(1) };
+            let requests = subjects().into_iter().chain([endless]).map(|request| at_temperature(temperature, request));
+            let right = assert_all_same(&in_dtype(dtype), &requests.collect::<Vec<_>>(), &format!("{dtype:?} at {temperature}"));
+            assert!(right > 0.5 && right < 1.0, "{right} of the drafts were right in {dtype:?} at {temperature}");
         }
     }
 }
