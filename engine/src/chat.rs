@@ -1,13 +1,15 @@
 //! The model's chat template. It comes with the model and never from a request; what it may consume is bounded.
+//!
+//! A template sees what transformers would give it, but no clock: `strftime_now` is not defined, and templates that want today's date fall
+//! back on one of their own. So a request has the same prompt whenever and wherever it is run; `date_string` sets another date.
+
+mod json;
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use minijinja::value::Kwargs;
 use minijinja::{Environment, Error, ErrorKind, context};
 use minijinja_contrib::pycompat;
-use serde::Serialize;
-use serde_json::ser::Formatter;
 use serde_json::{Map, Value};
 
 use crate::error::LoadError;
@@ -19,8 +21,8 @@ const FUEL: u64 = 2_000_000;
 /// Bytes one rendering may produce.
 const OUTPUT_BYTES_MAX: usize = 16 << 20;
 
-/// Template switches that a request may set.
-const ARGUMENTS: [&str; 2] = ["enable_thinking", "thinking"];
+/// What a request may tell the template.
+const ARGUMENTS: [&str; 3] = ["enable_thinking", "thinking", "date_string"];
 
 const NAME: &str = "chat";
 
@@ -29,7 +31,10 @@ pub(crate) struct ChatTemplate {
     environment: Environment<'static>,
     bos_token: String,
     eos_token: String,
+    /// Callers give the arguments of earlier calls as JSON text; some templates want them as objects.
     wants_arguments_as_objects: bool,
+    /// A message that is nothing but calls has no content. Some templates ask for that; the others expect a text.
+    knows_missing_content: bool,
 }
 
 impl ChatTemplate {
@@ -40,12 +45,15 @@ impl ChatTemplate {
         environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
-        environment.add_filter("tojson", tojson);
+        environment.add_filter("tojson", json::tojson);
         let writes_json = ["arguments | tojson", "arguments|tojson"].iter().any(|part| source.contains(part));
         let wants_arguments_as_objects = writes_json && !source.contains("arguments is string");
+        let single_quoted = source.replace('"', "'");
+        let asks = ["'content'] is none", "'content'] is not none", ".content is none", ".content is not none"];
+        let knows_missing_content = asks.iter().any(|part| single_quoted.contains(part));
         let compiled = environment.add_template_owned(NAME, source);
         compiled.map_err(|error| LoadError::malformed("chat_template", error))?;
-        Ok(ChatTemplate { environment, bos_token, eos_token, wants_arguments_as_objects })
+        Ok(ChatTemplate { environment, bos_token, eos_token, wants_arguments_as_objects, knows_missing_content })
     }
 
     /// The prompt that these messages make, up to where the assistant speaks.
@@ -71,62 +79,33 @@ impl ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Callers give the arguments of earlier calls as JSON text; some templates want them as objects.
+    /// The messages in the form that this template reads.
     fn readable<'a>(&self, messages: &'a [Message]) -> Cow<'a, [Message]> {
-        if !self.wants_arguments_as_objects {
-            return Cow::Borrowed(messages);
-        }
-        let mut messages = messages.to_vec();
-        for call in messages.iter_mut().filter_map(|message| message.tool_calls.as_mut()?.as_array_mut()).flatten() {
-            if let Some(arguments) = call.pointer_mut("/function/arguments")
-                && let Some(object) = arguments.as_str().and_then(|text| serde_json::from_str(text).ok())
-            {
-                *arguments = object;
+        let mut readable = Cow::Borrowed(messages);
+        if messages.iter().any(is_empty) {
+            for message in readable.to_mut().iter_mut().filter(|message| is_empty(message)) {
+                let missing = self.knows_missing_content && message.tool_calls.is_some();
+                message.content = (!missing).then(String::new);
             }
         }
-        Cow::Owned(messages)
+        if self.wants_arguments_as_objects && messages.iter().any(|message| message.tool_calls.is_some()) {
+            let calls = readable.to_mut().iter_mut().filter_map(|message| message.tool_calls.as_mut()?.as_array_mut());
+            for arguments in calls.flatten().filter_map(|call| call.pointer_mut("/function/arguments")) {
+                if let Some(object) = arguments.as_str().and_then(|text| serde_json::from_str(text).ok()) {
+                    *arguments = object;
+                }
+            }
+        }
+        readable
     }
+}
+
+fn is_empty(message: &Message) -> bool {
+    message.content.as_deref().is_none_or(str::is_empty)
 }
 
 fn raise_exception(message: String) -> Result<String, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message))
-}
-
-/// JSON as Python writes it, which is what templates were trained with.
-fn tojson(value: minijinja::Value, options: Kwargs) -> Result<String, Error> {
-    let failed = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
-    let indent: Option<usize> = options.get("indent")?;
-    // `ensure_ascii=False` is how we write anyway.
-    let _ascii: Option<bool> = options.get("ensure_ascii")?;
-    options.assert_all_used()?;
-    let mut bytes = Vec::new();
-    match indent {
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Spaced)),
-        Some(width) => {
-            let indent = " ".repeat(width.min(16));
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))
-        }
-    }
-    .map_err(failed)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// One line, with a space after each comma and colon.
-struct Spaced;
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
 }
 
 /// Output up to the bound; the write that would pass it fails.

@@ -23,7 +23,7 @@ pub struct Request {
     /// What the text after any reasoning must look like. Only this format and the length then end the answer.
     pub format: Option<Format>,
     pub tools: Tools,
-    /// Switches for the chat template; only `enable_thinking` and `thinking` are let through.
+    /// What the chat template is told; only `enable_thinking`, `thinking` and `date_string` are let through.
     pub template_arguments: Map<String, Value>,
 }
 

@@ -98,9 +98,12 @@ pub struct Generation {
     pub thinking: Option<bool>,
     /// Tokens after which the reasoning is closed.
     pub thinking_tokens_max: Option<u32>,
+    /// The date that the template names, if it names one.
+    pub date_string: Option<String>,
 }
 
 const MODEL_BYTES_MAX: usize = 256;
+const DATE_BYTES_MAX: usize = 64;
 const STOPS_MAX: usize = 16;
 const STOP_BYTES_MAX: usize = 256;
 const TOP_LOGPROBS_MAX: i64 = 20;
@@ -265,7 +268,8 @@ fn prompt_shape() -> ApiError {
 
 fn generation(endpoint: Endpoint, fields: &mut Fields) -> Result<Generation, ApiError> {
     let old_limit = fields.count("max_tokens", 1)?;
-    let (thinking, thinking_tokens_max) = thinking(fields)?;
+    let (switch, date_string) = template_arguments(fields)?;
+    let (thinking, thinking_tokens_max) = thinking(switch, fields)?;
     Ok(Generation {
         choices: choices(fields)?,
         max_tokens: fields.count("max_completion_tokens", 1)?.or(old_limit),
@@ -289,6 +293,7 @@ fn generation(endpoint: Endpoint, fields: &mut Fields) -> Result<Generation, Api
         tools: tools::tools(fields)?,
         thinking,
         thinking_tokens_max,
+        date_string,
     })
 }
 
@@ -350,19 +355,28 @@ fn logprobs(endpoint: Endpoint, fields: &mut Fields) -> Result<Option<u8>, ApiEr
     }
 }
 
-/// Three spellings of the same wish: vLLM's template arguments, DeepSeek's `thinking`, OpenAI's `reasoning_effort`; and two of a budget.
-fn thinking(fields: &mut Fields) -> Result<(Option<bool>, Option<u32>), ApiError> {
-    let mut wish = None;
-    let mut tokens_max = fields.count("thinking_token_budget", 0)?;
-    if let Some(arguments) = fields.take("chat_template_kwargs") {
-        let mut arguments = Fields::of(arguments, "chat_template_kwargs")?;
-        for name in ["enable_thinking", "thinking"] {
-            wish = arguments.boolean(name)?.or(wish);
-        }
-        if let Some(name) = arguments.left_over().next() {
-            return Err(ApiError::unsupported(arguments.param(name), format!("template argument `{name}` is not allowed")));
-        }
+/// vLLM's way to speak to the template: whether to think, and the date.
+fn template_arguments(fields: &mut Fields) -> Result<(Option<bool>, Option<String>), ApiError> {
+    let Some(arguments) = fields.take("chat_template_kwargs") else { return Ok((None, None)) };
+    let mut arguments = Fields::of(arguments, "chat_template_kwargs")?;
+    let mut switch = None;
+    for name in ["enable_thinking", "thinking"] {
+        switch = arguments.boolean(name)?.or(switch);
     }
+    let date = arguments.string("date_string")?;
+    if date.as_ref().is_some_and(|date| date.len() > DATE_BYTES_MAX) {
+        return Err(arguments.wrong("date_string", &format!("must have at most {DATE_BYTES_MAX} bytes")));
+    }
+    match arguments.left_over().next() {
+        Some(name) => Err(ApiError::unsupported(arguments.param(name), format!("template argument `{name}` is not allowed"))),
+        None => Ok((switch, date)),
+    }
+}
+
+/// Three spellings of the same wish: the template's switch, DeepSeek's `thinking`, OpenAI's `reasoning_effort`; and two of a budget.
+fn thinking(switch: Option<bool>, fields: &mut Fields) -> Result<(Option<bool>, Option<u32>), ApiError> {
+    let mut wish = switch;
+    let mut tokens_max = fields.count("thinking_token_budget", 0)?;
     if let Some(thinking) = fields.take("thinking") {
         let mut thinking = Fields::of(thinking, "thinking")?;
         tokens_max = thinking.count("budget_tokens", 0)?.or(tokens_max);

@@ -51,6 +51,38 @@ fn switches_reach_the_template_if_they_are_on_the_list() {
 }
 
 #[test]
+fn a_template_has_no_clock_and_may_be_told_the_date() {
+    let source = "{% if date_string is defined %}{{ date_string }}{% elif strftime_now is defined %}now{% else %}26 Jul 2024{% endif %}";
+    let template = ChatTemplate::parse(source.to_owned(), String::new(), String::new()).unwrap();
+    let date = Map::from_iter([("date_string".to_owned(), json!("02 Jan 2026"))]);
+    assert_eq!(template.render(&[], &[], &Map::new()).unwrap(), "26 Jul 2024");
+    assert_eq!(template.render(&[], &[], &date).unwrap(), "02 Jan 2026");
+}
+
+#[test]
+fn a_template_sees_the_keys_of_a_tool_in_the_order_in_which_they_came() {
+    let template = ChatTemplate::parse("{{ tools[0] | tojson }}".to_owned(), String::new(), String::new()).unwrap();
+    let tool = serde_json::from_str(r#"{"type": "f", "function": {"z": 1, "a": 2}}"#).unwrap();
+    assert_eq!(template.render(&[], &[tool], &Map::new()).unwrap(), r#"{"type": "f", "function": {"z": 1, "a": 2}}"#);
+}
+
+#[test]
+fn a_message_of_nothing_but_calls_has_the_content_that_the_template_expects() {
+    let message =
+        |content: Option<&str>| Message { content: content.map(str::to_owned), tool_calls: Some(json!([])), ..Message::default() };
+    for (template, expected) in [
+        ("{% if messages[0]['content'] is none %}calls{% endif %}", "calls"),
+        ("{% set message = messages[0] %}{% if message.content is not none %}text{% else %}calls{% endif %}", "calls"),
+        ("{% set reasoning = messages[0].reasoning_content is not none %}[{{ messages[0].content + '' }}]", "[]"),
+    ] {
+        let template = ChatTemplate::parse(template.to_owned(), String::new(), String::new()).unwrap();
+        for content in [None, Some("")] {
+            assert_eq!(template.render(&[message(content)], &[], &Map::new()).unwrap(), expected);
+        }
+    }
+}
+
+#[test]
 fn a_broken_template_is_refused_at_load() {
     assert!(ChatTemplate::parse("{% if %}".to_owned(), String::new(), String::new()).is_err());
 }

@@ -60,6 +60,7 @@ fn errors_name_the_field() {
         (r#""best_of":2"#, "unsupported_parameter", "best_of"),
         (r#""chat_template":"{{x}}""#, "unsupported_parameter", "chat_template"),
         (r#""chat_template_kwargs":{"chat_template":"x"}"#, "unsupported_parameter", "chat_template_kwargs.chat_template"),
+        (r#""chat_template_kwargs":{"date_string":1}"#, "invalid_value", "chat_template_kwargs.date_string"),
         (r#""top_logprobs":3"#, "invalid_value", "top_logprobs"),
         (r#""frequency_penalty":2.5"#, "invalid_value", "frequency_penalty"),
         (r#""logit_bias":{"a":1}"#, "invalid_value", "logit_bias"),
@@ -143,6 +144,22 @@ fn tools_and_earlier_calls_are_read() {
         r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"none"}"#,
     );
     assert_eq!(none.unwrap().generation.tools, Tools::default());
+}
+
+#[test]
+fn a_tool_keeps_the_order_of_its_keys() {
+    let tool =
+        r#"{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"z":{},"a":{}}},"description":"d"}}"#;
+    let request = chat(&format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}],"tools":[{tool}]}}"#)).unwrap();
+    assert_eq!(request.generation.tools.definitions[0].to_string(), tool);
+}
+
+#[test]
+fn the_template_may_be_told_the_date() {
+    let body =
+        r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"chat_template_kwargs":{"date_string":"02 Jan 2026","thinking":true}}"#;
+    let generation = chat(body).unwrap().generation;
+    assert_eq!((generation.date_string.as_deref(), generation.thinking), (Some("02 Jan 2026"), Some(true)));
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(super) fn request(request: Request, index: u32) -> engine::Request {
         logprobs: wish.logprobs,
         format: wish.format.map(format),
         tools: tools(wish.tools),
-        template_arguments: wish.thinking.map(thinking).unwrap_or_default(),
+        template_arguments: template_arguments(wish.thinking, wish.date_string),
     }
 }
 
@@ -71,8 +71,10 @@ fn tools(tools: Tools) -> engine::Tools {
 }
 
 /// Families spell the switch differently; a template reads the one that it knows.
-fn thinking(wanted: bool) -> Map<String, Value> {
-    ["enable_thinking", "thinking"].map(|name| (name.to_owned(), Value::Bool(wanted))).into_iter().collect()
+fn template_arguments(thinking: Option<bool>, date: Option<String>) -> Map<String, Value> {
+    let switches = thinking.into_iter().flat_map(|wanted| ["enable_thinking", "thinking"].map(|name| (name, Value::Bool(wanted))));
+    let date = date.map(|date| ("date_string", Value::String(date)));
+    switches.chain(date).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// A request that this model cannot run; trying again changes nothing.
@@ -133,13 +135,15 @@ fn logprob(token: engine::TokenLogprob) -> TokenLogprob {
 mod tests {
     use super::*;
     use domain::request::Endpoint;
+    use serde_json::json;
 
     #[test]
     fn every_wish_reaches_the_engine() {
         let body = br#"{"model":"m","messages":[{"role":"developer","content":"be short"},{"role":"user","content":"hi"}],
             "max_completion_tokens":7,"min_tokens":2,"temperature":0.5,"top_p":0.9,"top_k":3,"min_p":0.1,"seed":11,"stop":"x",
             "stop_token_ids":[4],"ignore_eos":true,"repetition_penalty":1.5,"frequency_penalty":0.5,"presence_penalty":-0.5,
-            "logit_bias":{"7":-100},"thinking_token_budget":50,"response_format":{"type":"json_object"},"logprobs":true,"top_logprobs":2,"reasoning_effort":"none"}"#;
+            "logit_bias":{"7":-100},"thinking_token_budget":50,"response_format":{"type":"json_object"},"logprobs":true,"top_logprobs":2,"reasoning_effort":"none",
+            "chat_template_kwargs":{"date_string":"02 Jan 2026"}}"#;
         let engine = request(Request::parse(Endpoint::ChatCompletions, body).unwrap(), 0);
         let engine::Prompt::Chat(messages) = engine.prompt else { panic!("not a chat") };
         assert_eq!(messages.iter().map(|message| message.role.as_str()).collect::<Vec<_>>(), ["system", "user"]);
@@ -150,7 +154,10 @@ mod tests {
         assert_eq!((engine.sampling.presence_penalty, engine.sampling.logit_bias), (Some(-0.5), vec![(7, -100.0)]));
         assert_eq!((engine.reasoning_tokens_max, engine.format), (Some(50), Some(engine::Format::JsonObject)));
         assert_eq!((engine.stop, engine.stop_token_ids), (vec!["x".to_owned()], vec![4]));
-        assert_eq!(engine.template_arguments["enable_thinking"], false);
+        assert_eq!(
+            (&engine.template_arguments["enable_thinking"], &engine.template_arguments["date_string"]),
+            (&json!(false), &json!("02 Jan 2026"))
+        );
     }
 
     #[test]
