@@ -7,6 +7,7 @@ has a layer for multi-token prediction, the logits of that layer as well.
     python engine/scripts/golden.py [VARIANT ...]
 """
 
+import base64
 import json
 import pathlib
 import sys
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.cache_utils import MtpCache
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.modeling_layers import MtpModel
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3PreTrainedModel
 
@@ -244,8 +246,14 @@ def tokenizer():
         "{% endfor %}{% if add_generation_prompt %}<|assistant|>"
         "{% if enable_thinking is not defined or enable_thinking %}<think>\n{% endif %}{% endif %}"
     )
-    config = dict(bos_token="<|begin|>", eos_token="<|end|>", add_bos_token=True, chat_template=template)
+    added = {id: dict(content=token.content, special=token.special) for id, token in tokenizer.get_added_tokens_decoder().items()}
+    config = dict(bos_token="<|begin|>", eos_token="<|end|>", add_bos_token=True, added_tokens_decoder=added, chat_template=template)
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
+    # The same in the form of tiktoken.
+    byte = {character: byte for byte, character in bytes_to_unicode().items()}
+    tokens = [bytes(byte[character] for character in tokenizer.id_to_token(id)) for id in range(tokenizer.get_vocab_size(False))]
+    lines = [f"{base64.b64encode(token).decode()} {rank}\n" for rank, token in enumerate(tokens)]
+    (folder / "tiktoken.model").write_text("".join(lines))
 
 
 if __name__ == "__main__":

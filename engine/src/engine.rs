@@ -135,7 +135,7 @@ impl Engine {
         let text = Text::load(source)?;
         if text.tokenizer.len() > config.vocab_size {
             let reason = format!("has {} tokens, the model has {}", text.tokenizer.len(), config.vocab_size);
-            return Err(LoadError::malformed("tokenizer.json", reason));
+            return Err(LoadError::malformed("the vocabulary", reason));
         }
         let generation = source.read("generation_config.json")?;
         let generation = generation.map_or(Ok(GenerationConfig::default()), |bytes| GenerationConfig::parse(&bytes))?;

@@ -1,5 +1,7 @@
 //! From a prompt to token ids: template, tokenizer and the one BOS. The way back is `answer.rs`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -8,7 +10,7 @@ use crate::chat::ChatTemplate;
 use crate::error::LoadError;
 use crate::options::ModelSource;
 use crate::request::{Message, Prompt, Refusal};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Added, Tokenizer};
 
 const CONFIG: &str = "tokenizer_config.json";
 
@@ -28,9 +30,11 @@ struct TokenizerConfig {
     eos_token: Option<Token>,
     add_bos_token: Option<bool>,
     chat_template: Option<Template>,
+    #[serde(default)]
+    added_tokens_decoder: BTreeMap<u32, Added>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(untagged)]
 enum Token {
     Plain(String),
@@ -52,11 +56,11 @@ struct NamedTemplate {
 
 impl Text {
     pub(crate) fn load(source: &ModelSource) -> Result<Text, LoadError> {
-        let tokenizer = Tokenizer::parse(&source.require("tokenizer.json")?)?;
         let config: TokenizerConfig = match source.read(CONFIG)? {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| LoadError::malformed(CONFIG, error))?,
             None => TokenizerConfig::default(),
         };
+        let tokenizer = Tokenizer::load(source, &config.added_tokens_decoder)?;
         let separate = source.read("chat_template.jinja")?;
         let separate = separate.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let bos_token = config.bos_token.map(Token::content);

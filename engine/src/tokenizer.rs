@@ -1,12 +1,18 @@
-//! `tokenizer.json`: text to token ids, and token ids back to bytes. How bytes become an answer is in `answer.rs`.
+//! A vocabulary: text to token ids, and token ids back to bytes. How bytes become an answer is in `answer.rs`.
 
+mod alphabet;
+mod tiktoken;
+
+use std::collections::BTreeMap;
 use std::panic;
 
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokenizers::decoders::DecoderWrapper;
 use tokenizers::tokenizer::Tokenizer as Vocabulary;
 
 use crate::error::LoadError;
+use crate::options::ModelSource;
 
 const FILE: &str = "tokenizer.json";
 
@@ -28,7 +34,26 @@ struct Piece {
     special: bool,
 }
 
+/// A token that `tokenizer_config.json` adds to the vocabulary.
+#[derive(Deserialize)]
+pub(crate) struct Added {
+    content: String,
+    #[serde(default)]
+    special: bool,
+}
+
 impl Tokenizer {
+    /// `tokenizer.json`, or where there is none `tiktoken.model` and what `tokenizer_config.json` adds to it.
+    pub(crate) fn load(source: &ModelSource, added: &BTreeMap<u32, Added>) -> Result<Tokenizer, LoadError> {
+        if let Some(bytes) = source.read(FILE)? {
+            return Tokenizer::parse(&bytes);
+        }
+        match source.read(tiktoken::FILE)? {
+            Some(bytes) => Tokenizer::parse_tiktoken(&bytes, tiktoken::MOONSHOT, added),
+            None => Err(LoadError::Missing(FILE.to_owned())),
+        }
+    }
+
     pub(crate) fn parse(bytes: &[u8]) -> Result<Tokenizer, LoadError> {
         let vocabulary = parse(bytes).map_err(|reason| LoadError::malformed(FILE, reason))?;
         if !vocabulary.get_decoder().is_some_and(is_byte_level) {
@@ -41,6 +66,12 @@ impl Tokenizer {
         }
         let pieces = pieces(&vocabulary)?;
         Ok(Tokenizer { vocabulary, pieces })
+    }
+
+    /// The pattern is the way in which a text is cut into words, which tiktoken's file leaves to its reader.
+    pub(crate) fn parse_tiktoken(bytes: &[u8], pattern: &str, added: &BTreeMap<u32, Added>) -> Result<Tokenizer, LoadError> {
+        let vocabulary = tiktoken::parse(bytes, pattern, added)?;
+        Ok(Tokenizer { pieces: pieces(&vocabulary)?, vocabulary })
     }
 
     /// One more than the highest id.
@@ -113,40 +144,8 @@ fn pieces(vocabulary: &Vocabulary) -> Result<Vec<Piece>, LoadError> {
     for (word, id) in words {
         pieces[id as usize] = match added.get(&id) {
             Some(token) => Piece { bytes: token.content.clone().into_bytes(), special: token.special },
-            None => Piece { bytes: from_alphabet(&word), special: false },
+            None => Piece { bytes: alphabet::bytes(&word), special: false },
         };
     }
     Ok(pieces)
-}
-
-/// Undoes the byte alphabet of GPT-2, in which every byte is a printable character.
-fn from_alphabet(word: &str) -> Vec<u8> {
-    let bytes: Option<Vec<u8>> = word.chars().map(byte_of).collect();
-    bytes.unwrap_or_else(|| word.as_bytes().to_vec())
-}
-
-fn byte_of(character: char) -> Option<u8> {
-    let shifted = |code: u32, first: u32, byte: u32| (code - first + byte) as u8;
-    match character as u32 {
-        code @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => Some(code as u8),
-        code @ 0x100..=0x120 => Some(shifted(code, 0x100, 0x00)),
-        code @ 0x121..=0x142 => Some(shifted(code, 0x121, 0x7f)),
-        0x143 => Some(0xad),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn the_byte_alphabet_names_every_byte_once() {
-        let bytes: HashSet<u8> = (0..0x200).filter_map(|code| byte_of(char::from_u32(code)?)).collect();
-        assert_eq!(bytes.len(), 256);
-        assert_eq!(from_alphabet("Ġthe"), b" the");
-        assert_eq!(from_alphabet("Ċ"), b"\n");
-    }
 }

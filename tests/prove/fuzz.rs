@@ -7,7 +7,7 @@ use tests::servers::repository;
 use crate::figures::Figures;
 
 const SECONDS: &str = "1800";
-const TARGETS: f64 = 4.0;
+const TARGETS: f64 = 5.0;
 
 pub(crate) fn prove(figures: &mut Figures) {
     let seconds = std::env::var("MILLRACE_FUZZ_SECONDS").unwrap_or_else(|_| SECONDS.to_owned());

@@ -271,6 +271,18 @@ fn missing_files_are_named() {
 }
 
 #[test]
+fn a_vocabulary_in_the_form_of_tiktoken_does_as_well() {
+    let vocabulary = include_bytes!("../fixtures/tokenizer/tiktoken.model").as_slice();
+    let files =
+        FILES.iter().copied().map(|(name, bytes)| if name == "tokenizer.json" { ("tiktoken.model", vocabulary) } else { (name, bytes) });
+    let source = ModelSource::Embedded(Vec::leak(files.collect()));
+    let prompt = || crate::tiny::greedy(crate::tiny::user("the date of the invoice"), 8);
+    let theirs = crate::tiny::run(&mut Engine::load(&source, &options()).unwrap(), prompt());
+    let ours = crate::tiny::run(&mut engine(&options()), prompt());
+    assert_eq!((theirs.prompt_token_ids, theirs.text), (ours.prompt_token_ids, ours.text));
+}
+
+#[test]
 fn damaged_files_never_panic() {
     let mut state = 1u64;
     let mut random = |limit: usize| {

@@ -20,7 +20,7 @@ const NUMBERS: [&str; 16] = [
     "null",
     "[]",
 ];
-/// What the four kinds of files give a meaning to.
+/// What these kinds of files give a meaning to.
 const WORDS: [&str; 16] = [
     "{",
     "}",
