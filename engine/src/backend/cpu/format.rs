@@ -124,13 +124,14 @@ fn encode_bf16(width: Width, numbers: &[f32; CHUNK], words: &mut [u32; CHUNK]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn encode_bf16_at_once(numbers: &[f32; CHUNK], words: &mut [u32; CHUNK]) {
-    use std::arch::x86_64::{_mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_storeu_si512};
+    use std::arch::x86_64::{__m512i, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_storeu_si512};
 
     for (numbers, words) in numbers.as_chunks::<32>().0.iter().zip(words.as_chunks_mut::<16>().0) {
         // SAFETY: both registers lie in the numbers, and their words in as many places; the register is reinterpreted.
         unsafe {
             let (first, second) = (_mm512_loadu_ps(numbers.as_ptr()), _mm512_loadu_ps(numbers.as_ptr().add(16)));
-            _mm512_storeu_si512(words.as_mut_ptr().cast(), std::mem::transmute(_mm512_cvtne2ps_pbh(second, first)));
+            let rounded: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(second, first));
+            _mm512_storeu_si512(words.as_mut_ptr().cast(), rounded);
         }
     }
 }

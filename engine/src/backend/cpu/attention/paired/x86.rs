@@ -64,7 +64,8 @@ macro_rules! score_tile {
                     for (sums, key) in sums.iter_mut().zip(keys) {
                         let key = key.as_ptr().add(word);
                         for next in 0..WORDS {
-                            *sums = $dot(*sums, transmute::<_, $pairs>($all(key.add(next).read().cast_signed())), queries[next]);
+                            let key: $pairs = transmute($all(key.add(next).read().cast_signed()));
+                            *sums = $dot(*sums, key, queries[next]);
                         }
                     }
                 }
