@@ -147,6 +147,7 @@ impl Engine {
             weights_bytes: weights.parameters() * format.bits() / 8,
             token_bytes: (cached_layers * Cache::entry_bytes(format, config.attention.cached())) as u64,
             cache_tokens: options.cache_tokens,
+            context_length: config.context_length,
         };
         let pages = Pages::new(demand.tokens()?, options.page_tokens, options.prefix_cache);
         let context_length = config.context_length.min(pages.capacity());

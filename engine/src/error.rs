@@ -17,7 +17,7 @@ pub enum LoadError {
     Unsupported { file: &'static str, field: &'static str, value: String, expected: String },
     #[error("tensor {name}: {reason}")]
     Tensor { name: String, reason: String },
-    #[error("the weights take {weights} MB, and {free} MB of memory are free: that leaves no room for a cache")]
+    #[error("the weights take {weights} MB, and {free} MB of memory are free: that leaves too little for the cache of the longest request")]
     Memory { weights: u64, free: u64 },
     #[error("option {name}: {reason}")]
     Option { name: &'static str, reason: String },

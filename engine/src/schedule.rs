@@ -134,7 +134,7 @@ impl Schedule {
         self.draft_counts
     }
 
-    /// A request's draft, if drafts are made and there is a page for it; nobody gives way to a guess.
+    /// A request's draft, if drafts are made and a page for it is at hand: nobody gives way to it now, though a younger request may miss the page.
     fn draft(&mut self, index: usize) -> Option<u32> {
         let sequence = &mut self.running[index];
         let draft = sequence.draft.filter(|_| self.drafting && sequence.has_use_for_draft())?;

@@ -26,6 +26,8 @@ pub(super) struct Context<'a> {
 impl<'a> Context<'a> {
     /// `keys` and `values` are the places of the shared key and value in an entry.
     pub(super) fn of(row: Row, batch: &'a Batch, cache: &'a Cache, keys: Range<usize>, values: Range<usize>) -> Context<'a> {
+        assert!(keys.end <= cache.width() && values.end <= cache.width(), "{keys:?} and {values:?} in {}", cache.width());
+        assert!(keys.start.is_multiple_of(2), "a key begins with a pair, not at {}", keys.start);
         Context { row, batch, cache, keys, values }
     }
 

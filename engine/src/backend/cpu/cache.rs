@@ -112,7 +112,7 @@ impl Pairs {
     }
 
     /// The entry that begins with a word.
-    pub(super) fn from(&self, start: usize) -> &[u32] {
+    pub(super) fn entry_at(&self, start: usize) -> &[u32] {
         &self.words[start..][..self.stride]
     }
 }

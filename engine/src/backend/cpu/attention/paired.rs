@@ -1,5 +1,5 @@
 //! Attention over entries that are pairs of bf16. Queries and weights are rounded to pairs as well; the sums are f32, in the order of
-//! `vdpbf16ps` on every machine: of a pair the second product comes first.
+//! `vdpbf16ps` on every machine: of a pair the second product comes first. (Sums next to the smallest number there is are zero with it alone.)
 
 mod portable;
 #[cfg(target_arch = "x86_64")]
@@ -45,7 +45,7 @@ struct Entries<'a> {
 impl<'a> Entries<'a> {
     /// The entry of a position.
     fn at(&self, position: usize) -> &'a [u32] {
-        self.pairs.from(self.starts[position])
+        self.pairs.entry_at(self.starts[position])
     }
 }
 
