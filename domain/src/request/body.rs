@@ -90,8 +90,6 @@ pub struct Generation {
     pub ignore_eos: bool,
     /// Number of alternatives beside each chosen token; `Some(0)` gives the chosen token alone.
     pub logprobs: Option<u8>,
-    /// The same for the tokens of the prompt.
-    pub prompt_logprobs: Option<u8>,
     pub return_token_ids: bool,
     /// The form that the answer must have.
     pub format: Option<Format>,
@@ -128,7 +126,7 @@ const WITHOUT_EFFECT: [&str; 11] = [
 ];
 
 /// Parameters that would change the answer and are not implemented, with the value at which they change nothing.
-const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 12] = [
+const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 13] = [
     ("stream", Some(Neutral::False)),
     ("echo", Some(Neutral::False)),
     ("suffix", None),
@@ -137,6 +135,7 @@ const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 12] = [
     ("allowed_token_ids", None),
     ("bad_words", Some(Neutral::Empty)),
     ("truncate_prompt_tokens", None),
+    ("prompt_logprobs", None),
     ("chat_template", None),
     ("audio", None),
     ("modalities", None),
@@ -289,7 +288,6 @@ fn generation(endpoint: Endpoint, fields: &mut Fields) -> Result<Generation, Api
         stop_token_ids: fields.token_ids("stop_token_ids", STOPS_MAX)?.unwrap_or_default(),
         ignore_eos: fields.boolean("ignore_eos")?.unwrap_or(false),
         logprobs: logprobs(endpoint, fields)?,
-        prompt_logprobs: fields.integer("prompt_logprobs", 0, TOP_LOGPROBS_MAX)?.map(|top| top as u8),
         return_token_ids: fields.boolean("return_token_ids")?.unwrap_or(false),
         format: format::format(fields)?,
         tools: tools::tools(fields)?,

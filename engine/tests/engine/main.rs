@@ -8,7 +8,6 @@ mod invariance;
 mod loading;
 mod nano;
 mod packed;
-mod prompts;
 mod scheduling;
 mod speculation;
 mod tiny;
