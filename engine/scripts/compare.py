@@ -39,11 +39,16 @@ def main() -> None:
 def record(script: str, dtype: str) -> dict:
     """What every file of figures begins with."""
     return {
-        "command": f"engine/scripts/{script} " + shlex.join(sys.argv[1:]),
+        "command": f"engine/scripts/{script} " + shlex.join(without_folders(word) for word in sys.argv[1:]),
         "date": datetime.date.today().isoformat(),
         "machine": {"cores": os.cpu_count(), "processor": processor()},
         "dtype": dtype,
     }
+
+
+def without_folders(word: str) -> str:
+    """Where a machine keeps its files is nobody else's concern."""
+    return re.sub(r"(?<![\w.])/\S*/", "", word)
 
 
 def compare(arguments, peers: dict[str, str], prompt: int, batch: int) -> dict:
