@@ -69,11 +69,11 @@ impl Cache {
         }
     }
 
-    /// The entries of some slots in f32; nothing if they are pairs.
+    /// The entries of some slots, which are f32.
     pub(super) fn numbers(&self, slots: Range<usize>) -> &[f32] {
         match &self.entries {
             Entries::F32(numbers) => &numbers[slots.start * self.width..slots.end * self.width],
-            Entries::Bf16(_) => &[],
+            Entries::Bf16(_) => unreachable!("these entries are pairs"),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::backend::cpu::attention::softmax::{softmax, softmax_one};
 use crate::backend::cpu::attention::{Context, FEW};
-use crate::backend::cpu::cache::{LINE, Pairs};
+use crate::backend::cpu::cache::Pairs;
 use crate::backend::cpu::format::Format;
 use crate::backend::cpu::strided::{LANES, Lanes};
 use crate::backend::cpu::vector::Width;
@@ -33,18 +33,17 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// The entries of a context by position.
+/// The entries of a context, position by position.
 #[derive(Clone, Copy)]
-struct Entries<'a> {
+struct Positions<'a> {
     pairs: &'a Pairs,
     count: usize,
     /// Where in the pairs each entry begins; the last one's place again and again, up to a whole number of registers.
     starts: &'a [usize],
 }
 
-impl<'a> Entries<'a> {
-    /// The entry of a position.
-    fn at(&self, position: usize) -> &'a [u32] {
+impl<'a> Positions<'a> {
+    fn entry(&self, position: usize) -> &'a [u32] {
         self.pairs.entry_at(self.starts[position])
     }
 }
@@ -56,15 +55,15 @@ struct Weights<'a> {
     heads: usize,
 }
 
-/// The loops that a machine has its own form of.
+/// The loops that a machine has its own form of. Words and values lie within the entries.
 #[derive(Clone, Copy)]
 struct Loops {
     /// The product of each entry's key, from a word on, with queries side by side, of which the first `heads` count.
-    score: unsafe fn(Entries, usize, &[[u32; LANES]], heads: usize, &mut [Lanes]),
-    /// The same with one query, whose words fill whole lines.
-    score_one: unsafe fn(Entries, usize, &[u32], &mut [f32]),
+    score: unsafe fn(Positions, usize, &[[u32; LANES]], heads: usize, &mut [Lanes]),
+    /// The same with one query; there is room for as many scores as starts.
+    score_one: unsafe fn(Positions, usize, &[u32], &mut [f32]),
     /// For each head the sum of weight times value; `values` are numbers of an entry.
-    weigh: unsafe fn(Entries, Range<usize>, Weights, &mut [f32]),
+    weigh: unsafe fn(Positions, Range<usize>, Weights, &mut [f32]),
 }
 
 impl Loops {
@@ -81,84 +80,80 @@ impl Loops {
 /// Softmax-weighted values of the context, for each head of one row.
 pub(super) fn attend(width: Width, queries: &[f32], context: &Context, pairs: &Pairs, scale: f32, out: &mut [f32]) {
     let (key, value) = (context.keys.len(), context.values.len());
-    let loops = Loops::of(width);
     SCRATCH.with_borrow_mut(|scratch| {
         let mut starts = std::mem::take(&mut scratch.starts);
         starts.clear();
         starts.extend(context.slots().flatten().map(|slot| pairs.start(slot)));
         let (count, last) = (starts.len(), starts.last().copied().unwrap_or(0));
         starts.resize(count.next_multiple_of(LANES), last);
-        let entries = Entries { pairs, count, starts: &starts };
+        let positions = Positions { pairs, count, starts: &starts };
+        let look = Look { width, loops: Loops::of(width), positions, key, first: context.keys.start / 2, scale };
         for (queries, out) in queries.chunks(LANES * key).zip(out.chunks_mut(LANES * value)) {
             let few = queries.len() / key <= FEW;
-            let weights = if few { weights_of_few } else { weights_of_many };
-            let weights = weights(width, loops, entries, queries, context, scale, scratch);
-            // SAFETY: `Loops::of` has seen the features that the loops need.
-            unsafe { (loops.weigh)(entries, context.values.clone(), weights, out) }
+            let weights = if few { look.of_few(queries, scratch) } else { look.of_many(queries, scratch) };
+            // SAFETY: `Loops::of` has seen the features that the loops need, `Context::of` that values lie within the entries.
+            unsafe { (look.loops.weigh)(positions, context.values.clone(), weights, out) }
         }
         scratch.starts = starts;
     });
 }
 
-/// Heads one after the other.
-fn weights_of_few<'a>(
+/// How heads look at positions.
+struct Look<'a> {
     width: Width,
     loops: Loops,
-    entries: Entries,
-    queries: &[f32],
-    context: &Context,
+    positions: Positions<'a>,
+    /// Numbers of a key.
+    key: usize,
+    /// The word of an entry with which the key begins.
+    first: usize,
     scale: f32,
-    scratch: &'a mut Scratch,
-) -> Weights<'a> {
-    let Scratch { queries: words, scores_one: scores, weights, .. } = scratch;
-    let key = context.keys.len();
-    weights.clear();
-    weights.resize(entries.count.div_ceil(2), [0; LANES]);
-    for (head, query) in queries.chunks_exact(key).enumerate() {
-        words.clear();
-        words.resize(key.div_ceil(2).next_multiple_of(LINE), 0);
-        put(width, query, words.iter_mut());
+}
+
+impl Look<'_> {
+    /// The weights of heads one after the other.
+    fn of_few<'a>(&self, queries: &[f32], scratch: &'a mut Scratch) -> Weights<'a> {
+        let Scratch { queries: words, scores_one: scores, weights, .. } = scratch;
+        let Positions { count, starts, .. } = self.positions;
+        weights.clear();
+        weights.resize(count.div_ceil(2), [0; LANES]);
+        for (head, query) in queries.chunks_exact(self.key).enumerate() {
+            words.clear();
+            words.resize(self.key.div_ceil(2), 0);
+            self.put(query, words.iter_mut());
+            scores.clear();
+            scores.resize(starts.len(), 0.0);
+            // SAFETY: `Loops::of` has seen the features that the loops need, `Context::of` that keys lie within the entries.
+            unsafe { (self.loops.score_one)(self.positions, self.first, words, scores) }
+            softmax_one(self.width, &mut scores[..count], self.scale);
+            self.put(&scores[..count], weights.iter_mut().map(|words| &mut words[head]));
+        }
+        Weights { words: weights, heads: queries.len() / self.key }
+    }
+
+    /// The weights of heads side by side in the lanes of a register.
+    fn of_many<'a>(&self, queries: &[f32], scratch: &'a mut Scratch) -> Weights<'a> {
+        let Scratch { queries: panel, scores, weights, .. } = scratch;
+        let heads = queries.len() / self.key;
+        panel.clear();
+        panel.resize(self.key.div_ceil(2) * LANES, 0);
+        for (head, query) in queries.chunks_exact(self.key).enumerate() {
+            self.put(query, panel.iter_mut().skip(head).step_by(LANES));
+        }
         scores.clear();
-        scores.resize(entries.starts.len(), 0.0);
-        // SAFETY: `Loops::of` has seen the features that the loops need.
-        unsafe { (loops.score_one)(entries, context.keys.start / 2, words, scores) }
-        let scores = &mut scores[..entries.count];
-        softmax_one(width, scores, scale);
-        put(width, scores, weights.iter_mut().map(|words| &mut words[head]));
+        scores.resize(self.positions.count, [0.0; LANES]);
+        // SAFETY: as above.
+        unsafe { (self.loops.score)(self.positions, self.first, panel.as_chunks().0, heads, scores) }
+        softmax(self.width, scores, self.scale);
+        weights.clear();
+        portable::pair(self.width, scores, weights);
+        Weights { words: weights, heads }
     }
-    Weights { words: weights, heads: queries.len() / key }
-}
 
-/// Heads side by side in the lanes of a register.
-fn weights_of_many<'a>(
-    width: Width,
-    loops: Loops,
-    entries: Entries,
-    queries: &[f32],
-    context: &Context,
-    scale: f32,
-    scratch: &'a mut Scratch,
-) -> Weights<'a> {
-    let Scratch { queries: panel, scores, weights, .. } = scratch;
-    let (key, heads) = (context.keys.len(), queries.len() / context.keys.len());
-    panel.clear();
-    panel.resize(key.div_ceil(2) * LANES, 0);
-    for (head, query) in queries.chunks_exact(key).enumerate() {
-        put(width, query, panel.iter_mut().skip(head).step_by(LANES));
+    /// Rounds numbers to pairs, and puts each pair to its place.
+    fn put<'a>(&self, numbers: &[f32], mut places: impl Iterator<Item = &'a mut u32>) {
+        Format::Bf16.encode(self.width, numbers, 1.0, 0, |encoded| {
+            places.by_ref().zip(encoded).for_each(|(place, word)| *place = *word);
+        });
     }
-    scores.clear();
-    scores.resize(entries.count, [0.0; LANES]);
-    // SAFETY: `Loops::of` has seen the features that the loops need.
-    unsafe { (loops.score)(entries, context.keys.start / 2, panel.as_chunks().0, heads, scores) }
-    softmax(width, scores, scale);
-    weights.clear();
-    portable::pair(width, scores, weights);
-    Weights { words: weights, heads }
-}
-
-/// Rounds numbers to pairs, and puts each pair to its place.
-fn put<'a>(width: Width, numbers: &[f32], mut places: impl Iterator<Item = &'a mut u32>) {
-    Format::Bf16.encode(width, numbers, 1.0, 0, |encoded| {
-        places.by_ref().zip(encoded).for_each(|(place, word)| *place = *word);
-    });
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Entries, Loops, Weights};
+use super::{Loops, Positions, Weights};
 use crate::backend::cpu::cache::LINE;
 use crate::backend::cpu::format::to_bf16;
 use crate::backend::cpu::strided::{LANES, Lanes};
@@ -33,9 +33,9 @@ fn add(sum: &mut f32, a: u32, b: u32) {
     *sum += a0 * b0;
 }
 
-fn score(entries: Entries, first: usize, queries: &[[u32; LANES]], _heads: usize, scores: &mut [Lanes]) {
+fn score(positions: Positions, first: usize, queries: &[[u32; LANES]], _heads: usize, scores: &mut [Lanes]) {
     for (position, scores) in scores.iter_mut().enumerate() {
-        for (key, queries) in entries.at(position)[first..].iter().zip(queries) {
+        for (key, queries) in positions.entry(position)[first..].iter().zip(queries) {
             for (score, query) in scores.iter_mut().zip(queries) {
                 add(score, *key, *query);
             }
@@ -43,10 +43,10 @@ fn score(entries: Entries, first: usize, queries: &[[u32; LANES]], _heads: usize
     }
 }
 
-fn score_one(entries: Entries, first: usize, query: &[u32], scores: &mut [f32]) {
-    for (position, score) in scores[..entries.count].iter_mut().enumerate() {
+fn score_one(positions: Positions, first: usize, query: &[u32], scores: &mut [f32]) {
+    for (position, score) in scores[..positions.count].iter_mut().enumerate() {
         let mut sums = [0.0; LINE];
-        for (index, (key, query)) in entries.at(position)[first..].iter().zip(query).enumerate() {
+        for (index, (key, query)) in positions.entry(position)[first..].iter().zip(query).enumerate() {
             add(&mut sums[index % LINE], *key, *query);
         }
         *score = total(sums);
@@ -62,12 +62,12 @@ fn total(sums: [f32; LINE]) -> f32 {
     (quarters[0] + quarters[1]) + (quarters[2] + quarters[3])
 }
 
-fn weigh(entries: Entries, values: Range<usize>, weights: Weights, out: &mut [f32]) {
+fn weigh(positions: Positions, values: Range<usize>, weights: Weights, out: &mut [f32]) {
     out.fill(0.0);
     let half = |entry: &[u32], number: usize| entry[number / 2] >> (16 * (number % 2)) & 0xffff;
     for (head, out) in out.chunks_exact_mut(values.len()).enumerate() {
         for (pair, weights) in weights.words.iter().enumerate() {
-            let (first, second) = (entries.at(2 * pair), entries.at(2 * pair + 1));
+            let (first, second) = (positions.entry(2 * pair), positions.entry(2 * pair + 1));
             for (out, number) in out.iter_mut().zip(values.clone()) {
                 add(out, half(first, number) | half(second, number) << 16, weights[head]);
             }

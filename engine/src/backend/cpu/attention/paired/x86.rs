@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 use std::mem::transmute;
 use std::ops::Range;
 
-use super::{Entries, Loops, Weights};
+use super::{Loops, Positions, Weights};
 use crate::backend::cpu::cache::LINE;
 use crate::backend::cpu::strided::{LANES, Lanes};
 use crate::backend::cpu::vector::Width;
@@ -19,13 +19,13 @@ pub(super) fn loops(width: Width) -> Option<Loops> {
 
 /// Half registers do for half of the heads, and there are twice as many of them in a cycle.
 #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-fn score(entries: Entries, first: usize, queries: &[[u32; LANES]], heads: usize, scores: &mut [Lanes]) {
+fn score(positions: Positions, first: usize, queries: &[[u32; LANES]], heads: usize, scores: &mut [Lanes]) {
     let mut position = 0;
-    while position < entries.count {
-        let tile = Tile { entries, position, first, queries };
+    while position < positions.count {
+        let tile = Tile { positions, position, first, queries };
         // Sums wait six cycles for the one before them.
         position += match heads {
-            ..=8 if entries.count - position > 8 => tile.half::<16>(scores),
+            ..=8 if positions.count - position > 8 => tile.half::<16>(scores),
             ..=8 => tile.half::<8>(scores),
             _ => tile.whole::<8>(scores),
         };
@@ -34,7 +34,7 @@ fn score(entries: Entries, first: usize, queries: &[[u32; LANES]], heads: usize,
 
 /// Some positions and their scores, in registers.
 struct Tile<'a> {
-    entries: Entries<'a>,
+    positions: Positions<'a>,
     position: usize,
     first: usize,
     queries: &'a [[u32; LANES]],
@@ -91,7 +91,7 @@ macro_rules! score_tile {
 
 impl Tile<'_> {
     fn key(&self, next: usize) -> &[u32] {
-        &self.entries.at(self.position + next)[self.first..][..self.queries.len()]
+        &self.positions.entry(self.position + next)[self.first..][..self.queries.len()]
     }
 
     score_tile!(half, __m256, _mm256_setzero_ps, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_dpbf16_ps, __m256bh, _mm256_storeu_ps);
@@ -99,21 +99,18 @@ impl Tile<'_> {
 }
 
 #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-fn score_one(entries: Entries, first: usize, query: &[u32], scores: &mut [f32]) {
-    let (query, _) = query.as_chunks::<LINE>();
-    for position in (0..entries.count).step_by(LANES) {
+fn score_one(positions: Positions, first: usize, query: &[u32], scores: &mut [f32]) {
+    for position in (0..positions.count).step_by(LANES) {
         let mut sums = [_mm512_setzero_ps(); LANES];
         for (next, sums) in sums.iter_mut().enumerate() {
-            let key = &entries.at(position + next)[first..];
-            for (block, query) in query.iter().enumerate() {
-                // Beyond the key lie the next one or the end of the entry; the query has zeros there.
-                let mask = u16::MAX >> (LINE - (key.len() - block * LINE).min(LINE));
-                // SAFETY: the mask leaves out what lies beyond the entry; the registers are reinterpreted.
-                unsafe {
-                    let key: __m512bh = transmute(_mm512_maskz_loadu_epi32(mask, key.as_ptr().add(block * LINE).cast()));
-                    let query: __m512bh = transmute(_mm512_loadu_si512(query.as_ptr().cast()));
-                    *sums = _mm512_dpbf16_ps(*sums, key, query);
-                }
+            let key = &positions.entry(position + next)[first..][..query.len()];
+            for (key, query) in key.chunks(LINE).zip(query.chunks(LINE)) {
+                let mask = u16::MAX >> (LINE - query.len());
+                let load = |words: &[u32]| -> __m512bh {
+                    // SAFETY: the mask leaves out what lies beyond the words; the register is reinterpreted.
+                    unsafe { transmute(_mm512_maskz_loadu_epi32(mask, words.as_ptr().cast())) }
+                };
+                *sums = _mm512_dpbf16_ps(*sums, load(key), load(query));
             }
         }
         // SAFETY: there is room for whole registers of scores.
@@ -138,11 +135,11 @@ fn totals(sums: [__m512; LANES]) -> __m512 {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn weigh(entries: Entries, values: Range<usize>, weights: Weights, out: &mut [f32]) {
+fn weigh(positions: Positions, values: Range<usize>, weights: Weights, out: &mut [f32]) {
     for channel in (0..values.len()).step_by(NUMBERS) {
         let mut head = 0;
         while head < weights.heads {
-            let block = Block { entries, values: values.clone(), weights, head, channel };
+            let block = Block { positions, values: values.clone(), weights, head, channel };
             head += match weights.heads - head {
                 8.. => block.weigh::<8>(out),
                 4.. => block.weigh::<4>(out),
@@ -155,7 +152,7 @@ fn weigh(entries: Entries, values: Range<usize>, weights: Weights, out: &mut [f3
 
 /// Some neighbouring heads, and the channels of one register.
 struct Block<'a> {
-    entries: Entries<'a>,
+    positions: Positions<'a>,
     values: Range<usize>,
     weights: Weights<'a>,
     head: usize,
@@ -166,12 +163,12 @@ impl Block<'_> {
     /// Returns the number of heads.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn weigh<const HEADS: usize>(&self, out: &mut [f32]) -> usize {
-        let Block { entries, weights, .. } = self;
-        let numbers = entries.pairs.words().as_ptr().cast::<i16>().wrapping_add(self.values.start + self.channel);
+        let Block { positions, weights, .. } = self;
+        let numbers = positions.pairs.words().as_ptr().cast::<i16>().wrapping_add(self.values.start + self.channel);
         let channels = NUMBERS.min(self.values.len() - self.channel);
         let mask = u32::MAX >> (NUMBERS - channels);
         let mut sums = [[_mm512_setzero_ps(); 2]; HEADS];
-        for (places, weights) in entries.starts.chunks_exact(2).zip(weights.words) {
+        for (places, weights) in positions.starts.chunks_exact(2).zip(weights.words) {
             // SAFETY: the places are those of entries, in which the channels lie; the mask leaves out what follows them; the registers
             // are reinterpreted.
             unsafe {
