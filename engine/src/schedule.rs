@@ -79,13 +79,14 @@ impl Schedule {
         self.drafting = self.running.len() <= self.draft_slots_max;
         let drawing = self.running.iter().filter(|sequence| sequence.pending() == 1).count();
         let mut left = self.step_tokens_max - drawing;
+        let mut spare = self.spare();
         let mut index = 0;
         while index < self.running.len() {
             let pending = self.running[index].pending();
             let tokens = if pending == 1 { 1 } else { pending.min(left) };
             if tokens > 0 && self.make_way(index, tokens) {
                 left -= if pending == 1 { 0 } else { tokens };
-                let draft = if tokens == pending && left > 0 { self.draft(index) } else { None };
+                let draft = if tokens == pending && left > 0 { self.draft(index, &mut spare) } else { None };
                 left -= usize::from(draft.is_some());
                 let sequence = &self.running[index];
                 let end = sequence.computed + tokens;
@@ -134,11 +135,13 @@ impl Schedule {
         self.draft_counts
     }
 
-    /// A request's draft, if drafts are made and a page for it is at hand: nobody gives way to it now, though a younger request may miss the page.
-    fn draft(&mut self, index: usize) -> Option<u32> {
+    /// A request's draft, if drafts are made; where it needs a page, that is one to `spare`: nobody gives way to a guess.
+    fn draft(&mut self, index: usize, spare: &mut usize) -> Option<u32> {
         let sequence = &mut self.running[index];
         let draft = sequence.draft.filter(|_| self.drafting && sequence.has_use_for_draft())?;
-        self.pages.extend(&mut sequence.pages, sequence.tokens.len() + 1).then_some(draft)
+        let end = sequence.tokens.len() + 1;
+        *spare = spare.checked_sub(self.pages.needed(end) - sequence.pages.len())?;
+        self.pages.extend(&mut sequence.pages, end).then_some(draft)
     }
 
     /// Books what one request has computed and draws its next token; if that is its draft, which is computed as well, one more.
