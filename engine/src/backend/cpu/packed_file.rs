@@ -9,8 +9,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use memmap2::{Advice, Mmap};
@@ -26,6 +27,9 @@ const VERSION: u32 = 1;
 
 /// Unfinished files of processes that were killed are removed after this time, when nobody can be writing them any more.
 const PARTIAL_KEPT: Duration = Duration::from_secs(3600);
+
+/// How long the end of a process waits for its file.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A matrix of the model.
 #[derive(Clone)]
@@ -89,12 +93,17 @@ impl PackedFile {
             return None;
         }
         let (path, key) = (self.path.clone(), self.key.clone());
-        let write = move || match write(&path, key, &used) {
-            Ok(()) => info!("packed weights are kept in {}", path.display()),
-            Err(error) => warn!("cannot keep packed weights in {}: {error}; the next start packs them again", path.display()),
+        let (end, ended) = mpsc::channel();
+        let write = move || {
+            match write(&path, key, &used) {
+                Ok(()) => info!("packed weights are kept in {}", path.display()),
+                Err(error) => warn!("cannot keep packed weights in {}: {error}; the next start packs them again", path.display()),
+            }
+            // Nobody may be waiting for it.
+            let _ = end.send(());
         };
         match thread::Builder::new().name("packed".to_owned()).spawn(write) {
-            Ok(thread) => Some(Writing(Some(thread))),
+            Ok(_) => Some(Writing(ended)),
             Err(error) => {
                 warn!("cannot keep packed weights: {error}");
                 None
@@ -103,13 +112,15 @@ impl PackedFile {
     }
 }
 
-/// The file is being written; dropping this waits for the end of it, since a file that is never whole is never of use.
-pub(crate) struct Writing(Option<JoinHandle<()>>);
+/// The file is being written. Dropping this waits for the end of it, since a file that is never whole is never of use, but not for ever:
+/// what a slow disk has not taken by then is given up with the process.
+pub(crate) struct Writing(Receiver<()>);
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        // The thread has said itself what went wrong.
-        let _ = self.0.take().map(JoinHandle::join);
+        if self.0.recv_timeout(PATIENCE).is_err() {
+            warn!("packed weights are not written yet, and are given up");
+        }
     }
 }
 

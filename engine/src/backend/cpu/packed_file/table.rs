@@ -61,7 +61,7 @@ impl Table {
         bytes
     }
 
-    /// Reads the table of a file, or says what is wrong with the file. Nothing but damage to the words goes unnoticed.
+    /// Reads the table of a file, or says what is wrong with the file. Damage to the table or to the length is found, damage to the words is not.
     pub(super) fn read(file: &[u8]) -> Result<Table, String> {
         let rest = file.strip_prefix(MAGIC).ok_or("the file does not begin as such files do")?;
         let (length, rest) = rest.split_first_chunk().ok_or("the file is cut short")?;
