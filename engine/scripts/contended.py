@@ -8,6 +8,7 @@ The other process computes without end on one core that it never leaves.
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -33,10 +34,11 @@ def main() -> None:
 def measure(side, rounds: int) -> dict:
     """Medians in tokens per second, and the median of the ratios of neighbouring runs."""
     alone, beside = [], []
-    for _ in range(rounds):
-        alone.append(side())
-        with Busy():
-            beside.append(side())
+    for number in range(rounds):
+        # Each comes first in turn, so that a machine that grows slower favours neither.
+        for busy in (False, True) if number % 2 == 0 else (True, False):
+            with Busy() if busy else contextlib.nullcontext():
+                (beside if busy else alone).append(side())
     figures = {}
     for index, phase in enumerate(("prefill", "decode")):
         ratios = [after[index] / before[index] for before, after in zip(alone, beside)]

@@ -90,7 +90,7 @@ impl Trial {
         let nano = ModelSource::Directory(repository("models/millrace-nano"));
         // Two of the longest requests fill the cache, and sixteen may run.
         let small = Options { cache_tokens: 512, page_tokens: 8, slots_max: 16, look_ahead: 16, step_tokens_max: 48, ..Options::default() };
-        let alone = Options { slots_max: 1, prefix_cache: false, page_tokens: 64, ..small.clone() };
+        let alone = Options { slots_max: 1, prefix_cache: false, page_tokens: 64, draft_slots_max: 0, ..small.clone() };
         let load = |options: &Options| Engine::load(&nano, options).expect("millrace-nano loads");
         Self {
             engine: load(&small),

@@ -8,6 +8,7 @@ mod hostile;
 mod large_file;
 mod many_chats;
 mod prefix;
+mod run;
 mod schemas;
 mod speculation;
 

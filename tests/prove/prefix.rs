@@ -1,12 +1,12 @@
 //! What the order of admission is worth. Requests that begin with one of four prefixes come in turn, and the cache holds two of
 //! the prefixes at a time; the engine's own order runs against the order of arrival, pair by pair.
 
-use std::{array, time::Instant};
+use std::array;
 
-use engine::{Completion, Engine, ModelSource, Options, Prompt, Request, Sampling};
-use tests::servers::repository;
+use engine::{Options, Prompt, Request, Sampling};
 
 use crate::figures::{Figures, median};
+use crate::run::Run;
 
 const PREFIXES: usize = 4;
 const PREFIX_TOKENS: usize = 2048;
@@ -15,43 +15,22 @@ const ANSWER_TOKENS: usize = 32;
 const REQUESTS: usize = 96;
 const PAIRS: usize = 3;
 
-/// One way through all requests.
-struct Run {
-    seconds: f64,
-    answers: Vec<Completion>,
-}
-
 pub(crate) fn prove(figures: &mut Figures) {
     let planned = Options { cache_tokens: 5 * PREFIX_TOKENS / 2, look_ahead: REQUESTS, ..Options::default() };
     let arrival = Options { overtaken_max: 0, ..planned.clone() };
-    let pairs: [(Run, Run); PAIRS] = array::from_fn(|_| (run(&arrival), run(&planned)));
+    let requests: Vec<Request> = (0..REQUESTS).map(request).collect();
+    let pairs: [(Run, Run); PAIRS] = array::from_fn(|_| (Run::new(&arrival, &requests), Run::new(&planned, &requests)));
 
     let tokens = (REQUESTS * (PREFIX_TOKENS + OWN_TOKENS + ANSWER_TOKENS)) as f64;
     let possible = ((REQUESTS - PREFIXES) * PREFIX_TOKENS) as f64;
     let speed = median(pairs.each_ref().map(|(arrival, planned)| arrival.seconds / planned.seconds));
-    let same = pairs.iter().filter(|(arrival, planned)| drawn(arrival) == drawn(planned)).count();
+    let same = pairs.iter().filter(|(arrival, planned)| arrival.drawn() == planned.drawn()).count();
     figures.at_least("tokens per second against first-come order, median of the pairs", speed, 1.3);
     figures.at_least("share of the possible hits that are taken", hits(&pairs[0].1) / possible, 1.0);
     figures.note("the same in first-come order", hits(&pairs[0].0) / possible);
     figures.note("tokens per second, prompts and answers", median(pairs.each_ref().map(|(_, planned)| tokens / planned.seconds)));
     figures.note("the same in first-come order", median(pairs.each_ref().map(|(arrival, _)| tokens / arrival.seconds)));
     figures.at_least("share of the pairs whose answers are the same", same as f64 / PAIRS as f64, 1.0);
-}
-
-fn run(options: &Options) -> Run {
-    let nano = ModelSource::Directory(repository("models/millrace-nano"));
-    let mut engine = Engine::load(&nano, options).expect("millrace-nano loads");
-    for id in 0..REQUESTS {
-        engine.add(id as u64, request(id)).expect("the request is taken");
-    }
-    let began = Instant::now();
-    let mut finished = Vec::new();
-    while !engine.is_idle() {
-        finished.extend(engine.step());
-    }
-    let seconds = began.elapsed().as_secs_f64();
-    finished.sort_by_key(|finished| finished.id);
-    Run { seconds, answers: finished.into_iter().map(|finished| finished.outcome.expect("an answer")).collect() }
 }
 
 /// Its prefix, and then tokens of its own from the first on.
@@ -68,8 +47,4 @@ fn request(id: usize) -> Request {
 
 fn hits(run: &Run) -> f64 {
     run.answers.iter().map(|answer| f64::from(answer.usage.cached)).sum()
-}
-
-fn drawn(run: &Run) -> Vec<&[u32]> {
-    run.answers.iter().map(|answer| answer.token_ids.as_slice()).collect()
 }

@@ -3,11 +3,12 @@
 
 use std::{array, fs, time::Instant};
 
-use engine::{Completion, DraftCounts, Dtype, Engine, Message, ModelSource, Options, Prompt, Request, Sampling};
+use engine::{DraftCounts, Dtype, Engine, Message, ModelSource, Options, Prompt, Request, Sampling};
 use serde_json::{Value, json};
 use tests::servers::repository;
 
 use crate::figures::{Figures, median};
+use crate::run::Run;
 
 const SLOTS: [usize; 4] = [1, 2, 4, 8];
 const PAIRS: usize = 3;
@@ -16,22 +17,18 @@ const STEPS: usize = 24;
 /// Of the drafts of DeepSeek-V3's own layer, so many are right or more.
 const USUALLY_RIGHT: f64 = 0.8;
 
-/// One way through all documents.
-struct Run {
-    seconds: f64,
-    answers: Vec<Completion>,
-    drafts: DraftCounts,
-}
-
 pub(crate) fn prove(figures: &mut Figures) {
     let requests = requests();
     for slots in SLOTS {
-        let pairs: [(Run, Run); PAIRS] = array::from_fn(|_| (run(&requests, slots, 0), run(&requests, slots, slots)));
+        let run = |draft_slots_max| {
+            Run::new(&Options { slots_max: slots, draft_slots_max, look_ahead: requests.len(), ..Options::default() }, &requests)
+        };
+        let pairs: [(Run, Run); PAIRS] = array::from_fn(|_| (run(0), run(slots)));
         let what = |what: &str| format!("{slots} at once: {what}");
         let DraftCounts { proposed, accepted } = pairs[0].1.drafts;
         let tokens: usize = pairs[0].0.answers.iter().map(|answer| answer.token_ids.len()).sum();
         let rate = |run: &Run| tokens as f64 / run.seconds;
-        let same = pairs.iter().filter(|(without, with)| drawn(without) == drawn(with)).count();
+        let same = pairs.iter().filter(|(without, with)| without.drawn() == with.drawn()).count();
         figures.at_least(&what("share of drafts that were right"), accepted as f64 / proposed as f64, 0.9);
         figures.at_least(&what("share of the pairs whose answers are the same"), same as f64 / PAIRS as f64, 1.0);
         figures.note(&what("answer tokens per second without drafts"), median(pairs.each_ref().map(|(without, _)| rate(without))));
@@ -85,24 +82,6 @@ fn seconds(engine: &mut Engine, slots: u64) -> f64 {
     seconds
 }
 
-fn run(requests: &[Request], slots_max: usize, draft_slots_max: usize) -> Run {
-    let nano = ModelSource::Directory(repository("models/millrace-nano"));
-    let options = Options { slots_max, draft_slots_max, look_ahead: requests.len(), ..Options::default() };
-    let mut engine = Engine::load(&nano, &options).expect("millrace-nano loads");
-    for (id, request) in requests.iter().enumerate() {
-        engine.add(id as u64, request.clone()).expect("the request is taken");
-    }
-    let began = Instant::now();
-    let mut finished = Vec::new();
-    while !engine.is_idle() {
-        finished.extend(engine.step());
-    }
-    let seconds = began.elapsed().as_secs_f64();
-    finished.sort_by_key(|finished| finished.id);
-    let answers = finished.into_iter().map(|finished| finished.outcome.expect("an answer")).collect();
-    Run { seconds, answers, drafts: engine.drafts() }
-}
-
 /// The example documents, greedy.
 fn requests() -> Vec<Request> {
     let lines = fs::read_to_string(repository("examples/documents.jsonl")).expect("the examples");
@@ -119,8 +98,4 @@ fn request(body: &Value) -> Request {
         template_arguments: body["chat_template_kwargs"].as_object().cloned().unwrap_or_default(),
         ..Request::new(Prompt::Chat(messages))
     }
-}
-
-fn drawn(run: &Run) -> Vec<&[u32]> {
-    run.answers.iter().map(|answer| answer.token_ids.as_slice()).collect()
 }

@@ -17,7 +17,7 @@ use tokio::sync::{
     oneshot,
 };
 
-use self::choices::Choice;
+use self::choices::ChoiceRequest;
 use super::{Command, Ends, Event, Inference, Job, Served, Ticket};
 use crate::engine_time::EngineTime;
 
@@ -56,7 +56,7 @@ struct Bench {
     time: EngineTime,
     ends: Ends,
     /// What the engine has no room for yet.
-    waiting: VecDeque<Choice>,
+    waiting: VecDeque<ChoiceRequest>,
     /// The choices of each request that is here, by index; none for those that have not ended.
     gathered: HashMap<Ticket, Vec<Option<Completion>>>,
     /// The request that runs alone now.
@@ -94,7 +94,7 @@ impl Bench {
         match command {
             Command::Run(job) => {
                 self.gathered.insert(job.ticket, vec![None; job.request.generation.choices as usize]);
-                self.waiting.extend(Choice::all(*job));
+                self.waiting.extend(ChoiceRequest::all(*job));
             }
             Command::Cancel(ticket) => self.forget(ticket),
             Command::Withdraw => {

@@ -7,14 +7,14 @@ use domain::{limits::CHOICES_MAX, request::Request};
 use super::{Job, Ticket, convert};
 
 /// One of the answers that a request asks for, on its way to the engine.
-pub(super) struct Choice {
+pub(super) struct ChoiceRequest {
     pub(super) ticket: Ticket,
     pub(super) index: u32,
     pub(super) alone: bool,
     request: Rc<Request>,
 }
 
-impl Choice {
+impl ChoiceRequest {
     /// All choices of a request.
     pub(super) fn all(job: Job) -> impl Iterator<Item = Self> {
         let Job { ticket, request, alone } = job;
