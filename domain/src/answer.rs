@@ -1,5 +1,7 @@
 //! What a model gave back, and how it reads on the wire: the body of a single answer and the line of a result file.
 
+use std::iter;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,6 +17,8 @@ pub struct Answer {
     /// As many as the request asked for.
     pub choices: Vec<Choice>,
     pub prompt_token_ids: Vec<u32>,
+    /// If asked for, what might have stood at each place of the prompt but the first: the token that does, then the likeliest.
+    pub prompt_logprobs: Option<Vec<Vec<RankedToken>>>,
     /// The prompt is counted once, what was written for every choice.
     pub usage: Usage,
 }
@@ -58,6 +62,16 @@ pub struct TokenLogprob {
     pub top: Vec<(String, Vec<u8>, f32)>,
 }
 
+/// A token that might stand at a place of the prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankedToken {
+    pub id: u32,
+    pub token: String,
+    pub logprob: f32,
+    /// 1 for the likeliest.
+    pub rank: u32,
+}
+
 /// How a request ended, ready to be stored: the exact bytes that its owner will read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
@@ -90,6 +104,14 @@ impl Outcome {
         }
         if return_token_ids {
             object["prompt_token_ids"] = json!(answer.prompt_token_ids);
+        }
+        if let Some(places) = &answer.prompt_logprobs {
+            // Where vLLM has them; choices share a prompt, so one is enough to tell.
+            let home = match endpoint {
+                Endpoint::ChatCompletions => &mut object,
+                Endpoint::Completions => &mut object["choices"][0],
+            };
+            home["prompt_logprobs"] = prompt_logprobs(places);
         }
         Self { state: State::Succeeded, status: 200, body: object.to_string(), usage: answer.usage }
     }
@@ -187,6 +209,13 @@ fn text_choice(index: usize, choice: &Choice) -> Value {
     json!({ "index": index, "text": choice.text, "finish_reason": choice.finish.name(), "logprobs": logprobs })
 }
 
+/// As vLLM writes them: null for the first token, which stands after nothing, then `{"token id": what it was worth}`.
+fn prompt_logprobs(places: &[Vec<RankedToken>]) -> Value {
+    let worth = |token: &RankedToken| json!({ "logprob": token.logprob, "rank": token.rank, "decoded_token": token.token });
+    let place = |tokens: &Vec<RankedToken>| tokens.iter().map(|token| (token.id.to_string(), worth(token))).collect::<Value>();
+    iter::once(Value::Null).chain(places.iter().map(place)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -197,7 +226,7 @@ mod tests {
     fn an_answer_carries_its_id_its_reasoning_and_its_tokens() {
         let choice = Choice { text: "4".into(), reasoning: Some("2+2".into()), token_ids: vec![9], ..Choice::default() };
         let usage = Usage { prompt: 2, completion: 1, ..Usage::default() };
-        let answer = Answer { choices: vec![choice], prompt_token_ids: vec![1, 2], usage };
+        let answer = Answer { choices: vec![choice], prompt_token_ids: vec![1, 2], usage, ..Answer::default() };
         let id = RequestId::new();
         let outcome = Outcome::answered(id, Endpoint::ChatCompletions, "m", 7, true, &answer);
         let body: Value = serde_json::from_str(&outcome.body).unwrap();
@@ -224,6 +253,29 @@ mod tests {
                 assert_eq!((&choice["token_ids"], &choice["finish_reason"]), (&json!(ids), &json!(finish)));
             }
             assert!(choices[0]["logprobs"].is_object() && choices[1]["logprobs"].is_null());
+        }
+    }
+
+    #[test]
+    fn log_probabilities_of_the_prompt_stand_where_vllm_has_them() {
+        let token = |id, logprob, rank| RankedToken { id, token: format!("t{id}"), logprob, rank };
+        // The prompt's own token may be among the likeliest.
+        let places = vec![vec![token(7, -3.5, 4), token(2, -0.5, 1)], vec![token(2, -0.25, 1), token(2, -0.25, 1)]];
+        let answer = Answer { choices: vec![Choice::default(); 2], prompt_logprobs: Some(places), ..Answer::default() };
+        let body = |endpoint, answer: &Answer| -> Value {
+            serde_json::from_str(&Outcome::answered(RequestId::new(), endpoint, "m", 7, false, answer).body).unwrap()
+        };
+        let expected = json!([
+            null,
+            { "7": { "logprob": -3.5, "rank": 4, "decoded_token": "t7" }, "2": { "logprob": -0.5, "rank": 1, "decoded_token": "t2" } },
+            { "2": { "logprob": -0.25, "rank": 1, "decoded_token": "t2" } },
+        ]);
+        assert_eq!(body(Endpoint::ChatCompletions, &answer)["prompt_logprobs"], expected);
+        let choices = body(Endpoint::Completions, &answer)["choices"].take();
+        assert_eq!((&choices[0]["prompt_logprobs"], choices[1].get("prompt_logprobs")), (&expected, None));
+        for endpoint in Endpoint::ALL {
+            let unasked = Answer { prompt_logprobs: None, ..answer.clone() };
+            assert!(!body(endpoint, &unasked).to_string().contains("prompt_logprobs"));
         }
     }
 

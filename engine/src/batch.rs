@@ -8,7 +8,7 @@ pub(crate) struct Batch {
     pub(crate) tokens: Vec<u32>,
     pub(crate) rows: Vec<Row>,
     pub(crate) spans: Vec<Span>,
-    /// Rows whose next token is to be drawn, in the order of the logits.
+    /// Rows after which a token is drawn or scored, in the order of the logits.
     pub(crate) sampled: Vec<u32>,
     page_tokens: usize,
     pages: Vec<u32>,
@@ -29,6 +29,8 @@ pub(crate) struct Span {
     pub(crate) rows: Range<usize>,
     /// Its part of the sampled rows: none, the last, or the last two if a draft is the last.
     pub(crate) sampled: Range<usize>,
+    /// Another part of them: those after which the prompt goes on with a token that is to be scored.
+    pub(crate) scored: Range<usize>,
     pages: Range<usize>,
     /// The first position its rows look at.
     first: usize,
@@ -58,6 +60,7 @@ impl Batch {
             sequence,
             rows: first_row..self.rows.len(),
             sampled: first_sampled..self.sampled.len(),
+            scored: 0..0,
             pages: first_page..self.pages.len(),
             first: 0,
         });
@@ -71,6 +74,15 @@ impl Batch {
         self.sampled.push(self.rows.len() as u32 - 1);
         span.rows.end = self.rows.len();
         span.sampled.end = self.sampled.len();
+    }
+
+    /// Wants logits at these positions of the latest rows, too.
+    pub(crate) fn score(&mut self, positions: Range<usize>) {
+        let Some(span) = self.spans.last_mut() else { return };
+        let first_position = self.rows[span.rows.start].position;
+        let first_scored = self.sampled.len();
+        self.sampled.extend(positions.map(|position| (span.rows.start + position - first_position) as u32));
+        span.scored = first_scored..self.sampled.len();
     }
 
     /// Lets the latest rows look no further back than to this position.

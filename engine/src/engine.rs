@@ -202,6 +202,7 @@ impl Engine {
             return Err(Refusal::invalid("thinking_token_budget", "there is no reasoning here that a token could close".to_owned()));
         }
         let logprobs = request.logprobs.map(|top| Logprobs::new(usize::from(top), limits.tokens_max - tokens.len()));
+        let prompt_logprobs = request.prompt_logprobs.map(|top| Logprobs::new(usize::from(top), tokens.len() - 1));
         Ok(Sequence {
             id,
             prompt_tokens: tokens.len(),
@@ -219,6 +220,7 @@ impl Engine {
             grammar,
             has_tools,
             logprobs,
+            prompt_logprobs,
         })
     }
 

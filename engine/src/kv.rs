@@ -74,9 +74,10 @@ impl Pages {
         self.path(tokens).fold(Known::default(), |known, page| Known { pages: known.pages + 1, last: Some(page) })
     }
 
-    /// How many of the available pages a request for these tokens takes: those that others hold cost nothing.
-    pub(crate) fn cost(&self, tokens: &[u32]) -> usize {
-        let shared = self.path(tokens).filter(|page| self.holders[*page as usize] > 0).count();
+    /// How many of the available pages a request for these tokens takes that finds what is remembered of `findable`, their
+    /// beginning: what others hold costs nothing.
+    pub(crate) fn cost(&self, tokens: &[u32], findable: &[u32]) -> usize {
+        let shared = self.path(findable).filter(|page| self.holders[*page as usize] > 0).count();
         self.needed(tokens.len()) - shared
     }
 

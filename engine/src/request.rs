@@ -20,6 +20,8 @@ pub struct Request {
     pub reasoning_tokens_max: Option<u32>,
     /// Report the log probability of each token and of this many alternatives.
     pub logprobs: Option<u8>,
+    /// The same for the tokens of the prompt, after those before them. The request then reads its whole prompt itself, in small pieces.
+    pub prompt_logprobs: Option<u8>,
     /// What the text after any reasoning must look like. Only this format and the length then end the answer.
     pub format: Option<Format>,
     pub tools: Tools,
@@ -40,6 +42,7 @@ impl Request {
             ignore_eos: false,
             reasoning_tokens_max: None,
             logprobs: None,
+            prompt_logprobs: None,
             format: None,
             tools: Tools::default(),
             template_arguments: Map::new(),
@@ -177,6 +180,8 @@ pub struct Completion {
     pub finish_reason: FinishReason,
     pub usage: Usage,
     pub logprobs: Option<Vec<TokenLogprob>>,
+    /// For all tokens of the prompt but the first, which stands after nothing.
+    pub prompt_logprobs: Option<Vec<TokenLogprob>>,
 }
 
 /// Why an answer ended.
@@ -195,18 +200,20 @@ pub struct Usage {
     pub reasoning: u32,
 }
 
-/// The log probability of one sampled token, before temperature and truncation.
+/// The log probability of one token of an answer or a prompt, before temperature and truncation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprob {
     pub token: String,
     pub id: u32,
     pub bytes: Vec<u8>,
     pub logprob: f32,
+    /// 1 for the most probable token at this place; among equals the lower id comes first.
+    pub rank: u32,
     /// The most probable tokens at this place, best first.
     pub top: Vec<TopLogprob>,
 }
 
-/// An alternative at the place of a sampled token.
+/// An alternative at the place of a token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopLogprob {
     pub token: String,

@@ -8,6 +8,9 @@ use crate::options::Options;
 use crate::sequence::Sequence;
 use crate::waiting::Waiting;
 
+/// Tokens of prompts to score in one step: each takes a row of logits, which is as wide as the vocabulary.
+const STEP_SCORES_MAX: usize = 64;
+
 /// All requests inside the engine, and the pages they hold.
 pub(crate) struct Schedule {
     pages: Pages,
@@ -80,10 +83,12 @@ impl Schedule {
         let drawing = self.running.iter().filter(|sequence| sequence.pending() == 1).count();
         let mut left = self.step_tokens_max - drawing;
         let mut spare = self.spare();
+        let mut scores_left = STEP_SCORES_MAX;
         let mut index = 0;
         while index < self.running.len() {
             let pending = self.running[index].pending();
-            let tokens = if pending == 1 { 1 } else { pending.min(left) };
+            let most = if self.running[index].unscored().is_empty() { left } else { left.min(scores_left) };
+            let tokens = if pending == 1 { 1 } else { pending.min(most) };
             if tokens > 0 && self.make_way(index, tokens) {
                 left -= if pending == 1 { 0 } else { tokens };
                 let draft = if tokens == pending && left > 0 { self.draft(index, &mut spare) } else { None };
@@ -92,24 +97,28 @@ impl Schedule {
                 let end = sequence.computed + tokens;
                 batch.push(index, sequence.computed, &sequence.tokens[sequence.computed..end], &sequence.pages, tokens == pending);
                 draft.into_iter().for_each(|draft| batch.push_draft(draft));
+                let unscored = sequence.unscored();
+                let scored = unscored.start.max(sequence.computed)..unscored.end.min(end);
+                scores_left -= scored.len();
+                batch.score(scored);
             }
             index += 1;
         }
     }
 
-    /// Books what the batch has computed; `draw` gives a sequence its next token, from logits of this place, and tells whether that
-    /// ended it. From what is left, `drafts` are to be made.
+    /// Books what the batch has computed; `take` gives a sequence the logits of this place, to score a token of its prompt or to draw
+    /// the next one, and tells whether that ended it. From what is left, `drafts` are to be made.
     pub(crate) fn commit<T>(
         &mut self,
         batch: &Batch,
         drafts: &mut DraftBatch,
-        mut draw: impl FnMut(&mut Sequence, usize) -> Option<T>,
+        mut take: impl FnMut(&mut Sequence, usize) -> Option<T>,
     ) -> Vec<T> {
         let mut ended = Vec::new();
         let mut outcomes = Vec::new();
         drafts.clear(self.pages.page_tokens());
         for span in &batch.spans {
-            if let Some(outcome) = self.book(span, &mut draw) {
+            if let Some(outcome) = self.book(span, &mut take) {
                 outcomes.push(outcome);
                 ended.push(span.sequence);
             } else if self.drafting {
@@ -144,15 +153,16 @@ impl Schedule {
         self.pages.extend(&mut sequence.pages, end).then_some(draft)
     }
 
-    /// Books what one request has computed and draws its next token; if that is its draft, which is computed as well, one more.
-    fn book<T>(&mut self, span: &Span, draw: &mut impl FnMut(&mut Sequence, usize) -> Option<T>) -> Option<T> {
+    /// Books what one request has computed, scores its prompt and draws its next token; if that is its draft, which is computed as well, one more.
+    fn book<T>(&mut self, span: &Span, take: &mut impl FnMut(&mut Sequence, usize) -> Option<T>) -> Option<T> {
         let sequence = &mut self.running[span.sequence];
         let is_drafted = span.sampled.len() > 1;
         sequence.compute(span.rows.len() - usize::from(is_drafted), &mut self.pages);
-        if span.sampled.is_empty() {
-            return None;
+        let failed = span.scored.clone().find_map(|place| take(sequence, place));
+        if failed.is_some() || span.sampled.is_empty() {
+            return failed;
         }
-        let outcome = draw(sequence, span.sampled.start);
+        let outcome = take(sequence, span.sampled.start);
         let is_right = sequence.draft.take().is_some() && is_drafted;
         self.draft_counts.proposed += u64::from(is_drafted);
         self.draft_counts.accepted += u64::from(is_right);
@@ -160,7 +170,7 @@ impl Schedule {
             return outcome;
         }
         sequence.compute(1, &mut self.pages);
-        draw(sequence, span.sampled.start + 1)
+        take(sequence, span.sampled.start + 1)
     }
 
     pub(crate) fn preemptions(&self) -> u64 {

@@ -6,7 +6,7 @@ use crate::answer::Answer;
 use crate::grammar::Grammar;
 use crate::kv::{Known, Pages};
 use crate::request::{Completion, Failure, FinishReason, Finished, Usage};
-use crate::sample::{Logprobs, Permit, Place, Sampler, Scratch};
+use crate::sample::{Logprobs, Permit, Place, Sampler, Scratch, highest};
 use crate::tokenizer::Tokenizer;
 use crate::tools;
 
@@ -37,6 +37,8 @@ pub(crate) struct Sequence {
     /// The request came with tools: calls are read out of the text.
     pub(crate) has_tools: bool,
     pub(crate) logprobs: Option<Logprobs>,
+    /// Those of the prompt, from its second token on.
+    pub(crate) prompt_logprobs: Option<Logprobs>,
 }
 
 /// When the answer ends.
@@ -49,6 +51,9 @@ pub(crate) struct Limits {
     pub(crate) stop_ids: Vec<u32>,
 }
 
+/// Why an answer ends that the model cannot go on with.
+const NOT_A_NUMBER: &str = "the model computed a value that is not a number";
+
 /// What became of a sequence with its latest token.
 enum End {
     Stop,
@@ -60,6 +65,18 @@ impl Sequence {
     /// Tokens yet to be computed before the next one can be drawn.
     pub(crate) fn pending(&self) -> usize {
         self.tokens.len() - self.computed
+    }
+
+    /// The positions in the prompt whose logits are still wanted: each tells how probable the token after it was.
+    pub(crate) fn unscored(&self) -> Range<usize> {
+        let scored_end = self.prompt_tokens - 1;
+        self.prompt_logprobs.as_ref().map_or(scored_end, Logprobs::len)..scored_end
+    }
+
+    /// The tokens whose remembered pages are of use. Logits are not remembered: from the first that is wanted on, all is computed.
+    pub(crate) fn findable(&self) -> &[u32] {
+        let unscored = self.unscored();
+        if unscored.is_empty() { &self.tokens } else { &self.tokens[..=unscored.start] }
     }
 
     /// Tokens that the answer may have at most.
@@ -76,8 +93,9 @@ impl Sequence {
     pub(crate) fn start(&mut self, pages: &mut Pages) {
         // Room for all that may come, so that no step allocates.
         self.tokens.reserve_exact(self.limits.tokens_max - self.tokens.len());
-        self.pages.reserve_exact(pages.needed(self.limits.tokens_max));
-        self.computed = pages.find(&mut self.pages, &self.tokens);
+        let mut held = Vec::with_capacity(pages.needed(self.limits.tokens_max));
+        self.computed = pages.find(&mut held, self.findable());
+        self.pages = held;
         self.drafted = pages.drafted_from(&self.pages, self.computed)..self.computed;
         self.cached.get_or_insert(self.computed);
     }
@@ -113,13 +131,29 @@ impl Sequence {
         // With the page before it in common, everything before is in common.
         let together = page == 0 || self.pages.get(page - 1).copied() == other.known.last;
         self.computed < places.end
-            && places.end < other.tokens.len()
+            && places.end < other.findable().len()
             && together
             && self.tokens.get(places.clone()) == other.tokens.get(places)
     }
 
-    /// Draws the next token. Some if the request has ended with it.
+    /// Scores the next token of the prompt, or else draws one. Some if the request has ended with it.
     pub(crate) fn advance(&mut self, logits: &[f32], tokenizer: &Tokenizer, scratch: &mut Scratch) -> Option<Finished> {
+        match self.unscored().next() {
+            Some(position) => self.score(position, logits),
+            None => self.draw(logits, tokenizer, scratch),
+        }
+    }
+
+    fn score(&mut self, position: usize, logits: &[f32]) -> Option<Finished> {
+        if highest(logits).is_none() {
+            return Some(self.fail(NOT_A_NUMBER));
+        }
+        let token = self.tokens[position + 1];
+        self.prompt_logprobs.iter_mut().for_each(|logprobs| logprobs.record(logits, token));
+        None
+    }
+
+    fn draw(&mut self, logits: &[f32], tokenizer: &Tokenizer, scratch: &mut Scratch) -> Option<Finished> {
         let too_early = self.tokens.len() - self.prompt_tokens < self.limits.tokens_min;
         let reasoning = self.answer.is_reasoning();
         let permit = match &mut self.grammar {
@@ -134,7 +168,7 @@ impl Sequence {
         };
         let place = Place { tokens: &self.tokens, prompt_tokens: self.prompt_tokens };
         let Some(token) = self.answer.must_close().or_else(|| self.sampler.draw(logits, place, &permit, scratch)) else {
-            return Some(self.fail("the model computed a value that is not a number"));
+            return Some(self.fail(NOT_A_NUMBER));
         };
         if let Some(logprobs) = &mut self.logprobs {
             logprobs.record(logits, token);
@@ -182,6 +216,7 @@ impl Sequence {
             },
             usage,
             logprobs: self.logprobs.take().map(|logprobs| logprobs.finish(tokenizer)),
+            prompt_logprobs: self.prompt_logprobs.take().map(|logprobs| logprobs.finish(tokenizer)),
         };
         Finished { id: self.id, outcome: Ok(completion) }
     }

@@ -52,7 +52,7 @@ impl Waiting {
     /// Looks up how far each request is remembered now.
     pub(crate) fn look_up(&mut self, pages: &Pages) {
         for sequence in &mut self.sequences {
-            sequence.known = pages.known(&sequence.tokens);
+            sequence.known = pages.known(sequence.findable());
         }
     }
 
@@ -61,7 +61,8 @@ impl Waiting {
     /// computed twice.
     pub(crate) fn pop(&mut self, running: &[Sequence], pages: &Pages, spare: usize) -> Option<Sequence> {
         let index = self.next(running, pages)?;
-        if pages.cost(&self.sequences[index].tokens) > spare {
+        let next = &self.sequences[index];
+        if pages.cost(&next.tokens, next.findable()) > spare {
             return None;
         }
         for passed in self.sequences.range_mut(..index) {

@@ -90,6 +90,8 @@ pub struct Generation {
     pub ignore_eos: bool,
     /// Number of alternatives beside each chosen token; `Some(0)` gives the chosen token alone.
     pub logprobs: Option<u8>,
+    /// The same for the tokens of the prompt.
+    pub prompt_logprobs: Option<u8>,
     pub return_token_ids: bool,
     /// The form that the answer must have.
     pub format: Option<Format>,
@@ -126,7 +128,7 @@ const WITHOUT_EFFECT: [&str; 11] = [
 ];
 
 /// Parameters that would change the answer and are not implemented, with the value at which they change nothing.
-const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 13] = [
+const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 12] = [
     ("stream", Some(Neutral::False)),
     ("echo", Some(Neutral::False)),
     ("suffix", None),
@@ -135,7 +137,6 @@ const NOT_IMPLEMENTED: [(&str, Option<Neutral>); 13] = [
     ("allowed_token_ids", None),
     ("bad_words", Some(Neutral::Empty)),
     ("truncate_prompt_tokens", None),
-    ("prompt_logprobs", None),
     ("chat_template", None),
     ("audio", None),
     ("modalities", None),
@@ -288,6 +289,7 @@ fn generation(endpoint: Endpoint, fields: &mut Fields) -> Result<Generation, Api
         stop_token_ids: fields.token_ids("stop_token_ids", STOPS_MAX)?.unwrap_or_default(),
         ignore_eos: fields.boolean("ignore_eos")?.unwrap_or(false),
         logprobs: logprobs(endpoint, fields)?,
+        prompt_logprobs: fields.integer("prompt_logprobs", 0, TOP_LOGPROBS_MAX)?.map(|top| top as u8),
         return_token_ids: fields.boolean("return_token_ids")?.unwrap_or(false),
         format: format::format(fields)?,
         tools: tools::tools(fields)?,

@@ -40,13 +40,13 @@ fn full_pages_are_found_again_but_never_the_last_token() {
 fn a_shared_page_goes_back_with_its_last_holder_and_costs_nobody_else() {
     let mut pages = pages(10);
     let mut first = computed(&mut pages, &tokens(1, 10));
-    assert_eq!((pages.available(), pages.cost(&tokens(1, 10))), (7, 1));
+    assert_eq!((pages.available(), pages.cost(&tokens(1, 10), &tokens(1, 10))), (7, 1));
     let mut second = computed(&mut pages, &tokens(1, 10));
     assert_eq!((pages.available(), pages.balances(6)), (6, true));
     pages.release(&mut first);
     assert_eq!((pages.available(), pages.balances(3)), (7, true));
     pages.release(&mut second);
-    assert_eq!((pages.available(), pages.cost(&tokens(1, 10)), pages.balances(0)), (10, 3, true));
+    assert_eq!((pages.available(), pages.cost(&tokens(1, 10), &tokens(1, 10)), pages.balances(0)), (10, 3, true));
 }
 
 #[test]

@@ -93,6 +93,7 @@ impl Scene {
             grammar: None,
             has_tools: false,
             logprobs: None,
+            prompt_logprobs: None,
         });
         self.live.insert(id, (prompt, length));
     }

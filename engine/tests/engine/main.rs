@@ -8,6 +8,7 @@ mod invariance;
 mod loading;
 mod nano;
 mod packed;
+mod prompts;
 mod scheduling;
 mod speculation;
 mod tiny;

@@ -26,6 +26,7 @@ impl Dice {
     /// Ended by its length, by a stop string or by a format.
     fn request(&mut self, seed: u64) -> Request {
         let request = random(seed, self.prompt(), 1 + self.below(60) as u32);
+        let request = Request { prompt_logprobs: (self.below(6) == 0).then_some(2), ..request };
         match self.below(8) {
             0 => Request { format: Some(Format::Regex("[a-z]{20}".to_owned())), ignore_eos: false, ..request },
             1 => Request { stop: vec!["e".to_owned()], ..request },
@@ -55,7 +56,9 @@ fn every_request_of_a_random_schedule_ends_once_with_the_answer_that_it_gets_alo
         let mut check = |finished: Finished, live: &mut HashMap<u64, Request>| {
             let request = live.remove(&finished.id).unwrap();
             let ours = finished.outcome.unwrap();
-            assert_eq!(ours.token_ids, run(&mut alone, request).token_ids, "request {} of seed {seed}", finished.id);
+            let alone = run(&mut alone, request);
+            assert_eq!(ours.token_ids, alone.token_ids, "request {} of seed {seed}", finished.id);
+            assert_eq!(ours.prompt_logprobs, alone.prompt_logprobs, "request {} of seed {seed}", finished.id);
             ours.usage.cached
         };
         let (mut cached, mut cancelled) = (0, 0);

@@ -32,6 +32,10 @@ pub(super) struct GenerationBody {
     /// How many choices the answer has. With a `seed`, each is what the seed plus its index gives alone.
     #[schema(minimum = 1, maximum = 16, default = 1)]
     n: Option<u32>,
+    /// Log probabilities of the prompt's tokens, each with so many alternatives. They stand in the chat completion, or in the first choice
+    /// of a completion.
+    #[schema(minimum = 0, maximum = 20)]
+    prompt_logprobs: Option<u8>,
 }
 
 /// Answers a chat. Waits for the answer, unless `Prefer: respond-async` asks for a place to look for it.

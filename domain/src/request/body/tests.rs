@@ -61,6 +61,10 @@ fn errors_name_the_field() {
         (r#""chat_template":"{{x}}""#, "unsupported_parameter", "chat_template"),
         (r#""chat_template_kwargs":{"chat_template":"x"}"#, "unsupported_parameter", "chat_template_kwargs.chat_template"),
         (r#""chat_template_kwargs":{"date_string":1}"#, "invalid_value", "chat_template_kwargs.date_string"),
+        (r#""echo":true"#, "unsupported_parameter", "echo"),
+        (r#""prompt_logprobs":21"#, "invalid_value", "prompt_logprobs"),
+        (r#""prompt_logprobs":-1"#, "invalid_value", "prompt_logprobs"),
+        (r#""prompt_logprobs":true"#, "invalid_value", "prompt_logprobs"),
         (r#""top_logprobs":3"#, "invalid_value", "top_logprobs"),
         (r#""frequency_penalty":2.5"#, "invalid_value", "frequency_penalty"),
         (r#""logit_bias":{"a":1}"#, "invalid_value", "logit_bias"),
@@ -106,6 +110,16 @@ fn one_to_sixteen_answers_may_be_asked_for() {
         let error = asked(n).expect_err(n);
         assert_eq!((error.status, error.code, error.param.as_deref()), (400, "invalid_value", Some("n")));
         assert_eq!(error.message, "`n` must be a whole number from 1 to 16");
+    }
+}
+
+#[test]
+fn log_probabilities_of_the_prompt_may_be_asked_for_with_up_to_twenty_alternatives() {
+    for (wish, expected) in [("null", None), ("0", Some(0)), ("20", Some(20))] {
+        let body = format!(r#"{{"model":"m","prompt":"hi","messages":[{{"role":"user","content":"hi"}}],"prompt_logprobs":{wish}}}"#);
+        for request in [chat(&body).unwrap(), completion(&body).unwrap()] {
+            assert_eq!((request.generation.prompt_logprobs, request.generation.logprobs), (expected, None));
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Between the domain's words and the engine's. The engine knows nothing of the wire contract, the contract nothing of tensors.
 
+use std::iter;
+
 use domain::{
-    answer::{Answer, Choice, Finish, TokenLogprob, ToolCall},
+    answer::{Answer, Choice, Finish, RankedToken, TokenLogprob, ToolCall},
     error::ApiError,
     request::{Format, Message, Prompt, Request, ToolChoice, Tools},
     usage::Usage,
@@ -35,6 +37,8 @@ pub(super) fn request(request: Request, index: u32) -> engine::Request {
         ignore_eos: wish.ignore_eos,
         reasoning_tokens_max: wish.thinking_tokens_max,
         logprobs: wish.logprobs,
+        // Choices share a prompt.
+        prompt_logprobs: wish.prompt_logprobs.filter(|_| index == 0),
         format: wish.format.map(format),
         tools: tools(wish.tools),
         template_arguments: template_arguments(wish.thinking, wish.date_string),
@@ -92,19 +96,21 @@ pub(super) fn failure(failure: &engine::Failure) -> ApiError {
     ApiError::server()
 }
 
-/// The answer with these choices. They share a prompt, and the first tells how much of it was there before.
+/// The answer with these choices. They share a prompt, and the first tells what there is to say of it.
 pub(super) fn answer(mut completions: Vec<engine::Completion>) -> Answer {
     let mut usage = Usage::default();
     let mut prompt_token_ids = Vec::new();
+    let mut prompt_logprobs = None;
     if let Some(first) = completions.first_mut() {
         (usage.prompt, usage.cached) = (first.usage.prompt.into(), first.usage.cached.into());
         prompt_token_ids = std::mem::take(&mut first.prompt_token_ids);
+        prompt_logprobs = first.prompt_logprobs.take().map(|tokens| tokens.into_iter().map(ranked).collect());
     }
     for completion in &completions {
         usage.completion += u64::from(completion.usage.completion);
         usage.reasoning += u64::from(completion.usage.reasoning);
     }
-    Answer { choices: completions.into_iter().map(choice).collect(), prompt_token_ids, usage }
+    Answer { choices: completions.into_iter().map(choice).collect(), prompt_token_ids, prompt_logprobs, usage }
 }
 
 fn choice(completion: engine::Completion) -> Choice {
@@ -131,6 +137,13 @@ fn logprob(token: engine::TokenLogprob) -> TokenLogprob {
     }
 }
 
+/// The token that stands in the prompt, then the likeliest.
+fn ranked(token: engine::TokenLogprob) -> Vec<RankedToken> {
+    let own = RankedToken { id: token.id, token: token.token, logprob: token.logprob, rank: token.rank };
+    let top = (1..).zip(token.top).map(|(rank, other)| RankedToken { id: other.id, token: other.token, logprob: other.logprob, rank });
+    iter::once(own).chain(top).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,9 +155,12 @@ mod tests {
         let body = br#"{"model":"m","messages":[{"role":"developer","content":"be short"},{"role":"user","content":"hi"}],
             "max_completion_tokens":7,"min_tokens":2,"temperature":0.5,"top_p":0.9,"top_k":3,"min_p":0.1,"seed":11,"stop":"x",
             "stop_token_ids":[4],"ignore_eos":true,"repetition_penalty":1.5,"frequency_penalty":0.5,"presence_penalty":-0.5,
-            "logit_bias":{"7":-100},"thinking_token_budget":50,"response_format":{"type":"json_object"},"logprobs":true,"top_logprobs":2,"reasoning_effort":"none",
-            "chat_template_kwargs":{"date_string":"02 Jan 2026"}}"#;
-        let engine = request(Request::parse(Endpoint::ChatCompletions, body).unwrap(), 0);
+            "logit_bias":{"7":-100},"thinking_token_budget":50,"response_format":{"type":"json_object"},"logprobs":true,"top_logprobs":2,"prompt_logprobs":4,
+            "reasoning_effort":"none","chat_template_kwargs":{"date_string":"02 Jan 2026"}}"#;
+        let wish = Request::parse(Endpoint::ChatCompletions, body).unwrap();
+        assert_eq!(request(wish.clone(), 1).prompt_logprobs, None);
+        let engine = request(wish, 0);
+        assert_eq!(engine.prompt_logprobs, Some(4));
         let engine::Prompt::Chat(messages) = engine.prompt else { panic!("not a chat") };
         assert_eq!(messages.iter().map(|message| message.role.as_str()).collect::<Vec<_>>(), ["system", "user"]);
         assert_eq!((engine.max_tokens, engine.min_tokens, engine.ignore_eos, engine.logprobs), (Some(7), 2, true, Some(2)));

@@ -104,6 +104,18 @@ fn each_choice_is_what_its_seed_gives_alone_also_in_company_and_the_prompt_count
 }
 
 #[test]
+fn log_probabilities_of_the_prompt_come_once_whatever_the_choices() {
+    let mut scene = Scene::new();
+    let one = scene.take(1, 3, r#","prompt_logprobs":2"#).answer(1);
+    let places = one.prompt_logprobs.clone().unwrap();
+    assert_eq!(places.iter().map(|place| place[0].id).collect::<Vec<_>>(), one.prompt_token_ids[1..]);
+    assert!(places.iter().all(|place| (place[1].rank, place[2].rank, place.len()) == (1, 2, 3)));
+    let three = scene.take(2, 3, r#","prompt_logprobs":2,"n":3"#).answer(2);
+    assert_eq!((three.choices.len(), three.prompt_logprobs), (3, one.prompt_logprobs));
+    assert_eq!(scene.take(3, 3, "").answer(3).prompt_logprobs, None);
+}
+
+#[test]
 fn at_temperature_zero_all_choices_are_equal() {
     let answer = Scene::new().take(1, 12, r#","temperature":0,"n":3"#).answer(1);
     assert_eq!(answer.choices, vec![answer.choices[0].clone(); 3]);
