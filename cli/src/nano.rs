@@ -8,15 +8,16 @@ pub const NAME: &str = "millrace-nano";
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
-        &[$(($name, include_bytes!(concat!("../../models/millrace-nano/", $name)) as &[u8])),*]
+        [$(($name, include_bytes!(concat!("../../models/millrace-nano/", $name)) as &[u8])),*]
     };
 }
 
-const FILES: &[(&str, &[u8])] =
+/// A constant would be embedded again in each part of the program that uses it.
+static FILES: [(&str, &[u8]); 5] =
     files!["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 
 /// Where the engine finds it.
-pub const SOURCE: ModelSource = ModelSource::Embedded(FILES);
+pub const SOURCE: ModelSource = ModelSource::Embedded(&FILES);
 
 /// What `migrate` writes into the `models` table, so that nano's requests are accepted before any worker came up.
 pub fn registration() -> Model {
