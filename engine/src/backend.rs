@@ -47,10 +47,10 @@ pub(crate) trait Backend {
     fn clamp(&self, limit: f32, out: &mut Self::Rows);
     /// The first channels of each head's part of `x`, through that head's own matrix, to the first of its part of `out`.
     fn linear_heads(&self, x: &Self::Rows, heads: &[Self::Matrix], out: &mut Self::Rows);
+    /// `out = silu(x G^T) * (x U^T)`, the first half of a gated block.
+    fn linear_gated(&self, x: &Self::Rows, gate: &Self::Matrix, up: &Self::Matrix, out: &mut Self::Rows);
     /// The last channels of each head's part of `x`, rotated by position, to the last of its part of `out`.
     fn rope_heads(&self, x: &Self::Rows, heads: usize, rope: &Rope, batch: &Batch, out: &mut Self::Rows);
-    /// `out = silu(gate) * up`, where `x` holds the gates and then the ups.
-    fn swiglu(&self, x: &Self::Rows, out: &mut Self::Rows);
 
     /// Writes `[rms_norm(latent) | rope(k_pe)]` into the cache slots of the rows.
     fn mla_cache(&self, x: &Self::Rows, norm: &Norm<Self>, rope: &Rope, batch: &Batch, cache: &mut Self::Cache);
@@ -81,7 +81,7 @@ pub(crate) struct Norm<B: Backend + ?Sized> {
 
 /// A gated feed-forward block: `down(silu(gate x) * up x)`.
 pub(crate) struct Expert<B: Backend + ?Sized> {
-    /// Gate rows, then up rows.
-    pub(crate) gate_up: B::Matrix,
+    pub(crate) gate: B::Matrix,
+    pub(crate) up: B::Matrix,
     pub(crate) down: B::Matrix,
 }

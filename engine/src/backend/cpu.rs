@@ -15,6 +15,7 @@ mod pool;
 mod product;
 mod slab;
 mod strided;
+mod sums;
 mod vector;
 
 use std::iter;
@@ -161,11 +162,16 @@ impl Backend for Cpu {
 
     fn linear(&self, x: &Rows, matrix: &Matrix, out: &mut Rows) {
         out.resize(x.count());
-        self.multiply(x, matrix, out, Put::Set);
+        self.multiply(x, matrix, Put::Set, out);
     }
 
     fn linear_add(&self, x: &Rows, matrix: &Matrix, out: &mut Rows) {
-        self.multiply(x, matrix, out, Put::Add);
+        self.multiply(x, matrix, Put::Add, out);
+    }
+
+    fn linear_gated(&self, x: &Rows, gate: &Matrix, up: &Matrix, out: &mut Rows) {
+        out.resize(x.count());
+        self.multiply(x, up, Put::SetGated(gate), out);
     }
 
     fn add_bias(&self, bias: &Vec<f32>, out: &mut Rows) {
@@ -187,8 +193,8 @@ impl Backend for Cpu {
         heads.iter().for_each(|_| operand.add_run(count, kernel.rows_max));
         operand.fill(&self.pool, self.width, |place| &x.row(place % count)[place / count * x_head..][..inputs]);
         let parts = heads.iter().enumerate();
-        let parts = parts.map(|(run, matrix)| Part { run, matrix, first_row: run * count, first_column: run * out_head });
-        product::multiply(&self.pool, kernel, operand, parts, Cells::new(&mut out.data, out.width), Put::Set);
+        let parts = parts.map(|(run, matrix)| Part { run, matrix, put: Put::Set, first_row: run * count, first_column: run * out_head });
+        product::multiply(self, kernel, operand, parts, Cells::new(&mut out.data, out.width));
     }
 
     fn rope_heads(&self, x: &Rows, heads: usize, rope: &Rope, batch: &Batch, out: &mut Rows) {
@@ -199,12 +205,6 @@ impl Backend for Cpu {
             let (x_first, out_first) = (x.len() - rope.width(), out.len() - rope.width());
             rope.at(row.position).rotate(&x[x_first..], &mut out[out_first..]);
         }
-    }
-
-    fn swiglu(&self, x: &Rows, out: &mut Rows) {
-        out.resize(x.count());
-        let rows = x.data.chunks_exact(x.width).zip(out.data.chunks_exact_mut(out.width));
-        self.pool.split_rows(x.data.len(), rows, |(x, out)| vector::swiglu(self.width, x, out));
     }
 
     fn mla_cache(&self, x: &Rows, norm: &Norm<Cpu>, rope: &Rope, batch: &Batch, cache: &mut Cache) {
@@ -225,7 +225,7 @@ impl Backend for Cpu {
         let tasks = batch.rows.iter().enumerate().zip(out.data.chunks_exact_mut(out.width));
         self.pool.split(positions * queries.width, tasks, |((index, row), out)| {
             let context = Context::of(*row, batch, cache, 0..cache.width(), 0..latent);
-            attention::attend(self.width, queries.row(index), &context, scale, out);
+            attention::attend(self.width, queries.row(index), &context, 1, scale, out);
         });
     }
 
@@ -244,12 +244,16 @@ impl Backend for Cpu {
         out.resize(queries.count());
         let positions: usize = batch.rows.iter().map(|row| row.position + 1).sum();
         let (head, group_width) = (cache.width() / groups / 2, queries.width / groups);
-        let parts = queries.data.chunks_exact(group_width).zip(out.data.chunks_exact_mut(group_width));
-        self.pool.split(positions * queries.width, parts.enumerate(), |(index, (queries, out))| {
-            let (row, first) = (batch.rows[index / groups], index % groups * head);
+        // Neighbouring groups look at neighbouring places of the same entries: a row is divided only where there are too few.
+        let together = self.pool.share(queries.count() * groups).min(groups);
+        let tasks = batch.rows.iter().enumerate().zip(out.data.chunks_exact_mut(out.width)).flat_map(|((index, row), out)| {
+            let parts = queries.row(index).chunks(together * group_width).zip(out.chunks_mut(together * group_width));
+            parts.enumerate().map(move |(part, (queries, out))| (row, part * together * head, queries, out))
+        });
+        self.pool.split(positions * queries.width, tasks, |(row, first, queries, out)| {
             let values = groups * head + first;
-            let context = Context::of(row, batch, cache, first..first + head, values..values + head);
-            attention::attend(self.width, queries, &context, scale, out);
+            let context = Context::of(*row, batch, cache, first..first + head, values..values + head);
+            attention::attend(self.width, queries, &context, queries.len() / group_width, scale, out);
         });
     }
 
@@ -274,14 +278,14 @@ impl Backend for Cpu {
 }
 
 impl Cpu {
-    fn multiply(&self, x: &Rows, matrix: &Matrix, out: &mut Rows, put: Put) {
+    fn multiply(&self, x: &Rows, matrix: &Matrix, put: Put, out: &mut Rows) {
         let kernel = self.kernel(matrix.format());
         let operand = &mut self.scratch().linear;
         operand.clear(kernel.form, matrix.inputs());
         operand.add_run(x.count(), kernel.rows_max);
         operand.fill(&self.pool, self.width, |row| x.row(row));
-        let part = Part { run: 0, matrix, first_row: 0, first_column: 0 };
-        product::multiply(&self.pool, kernel, operand, [part].into_iter(), Cells::new(&mut out.data, out.width), put);
+        let part = Part { run: 0, matrix, put, first_row: 0, first_column: 0 };
+        product::multiply(self, kernel, operand, [part].into_iter(), Cells::new(&mut out.data, out.width));
     }
 }
 

@@ -27,7 +27,6 @@ pub(super) struct Moe<B: Backend> {
 /// A gated block that all rows pass, and its activations.
 pub(super) struct Mlp<B: Backend> {
     weights: Expert<B>,
-    raised: B::Rows,
     gated: B::Rows,
 }
 
@@ -93,17 +92,13 @@ impl<B: Backend> Moe<B> {
 
 impl<B: Backend> Mlp<B> {
     fn add(&mut self, backend: &B, x: &B::Rows, stream: &mut B::Rows) {
-        backend.linear(x, &self.weights.gate_up, &mut self.raised);
-        backend.swiglu(&self.raised, &mut self.gated);
-        backend.linear_add(&self.gated, &self.weights.down, stream);
+        let Expert { gate, up, down } = &self.weights;
+        backend.linear_gated(x, gate, up, &mut self.gated);
+        backend.linear_add(&self.gated, down, stream);
     }
 
     pub(super) fn load(backend: &B, weights: &Weights, prefix: &str, hidden: usize, intermediate: usize) -> Result<Mlp<B>, LoadError> {
-        Ok(Mlp {
-            weights: load_expert(backend, weights, prefix, &PLAIN, [hidden, intermediate])?,
-            raised: backend.rows(2 * intermediate),
-            gated: backend.rows(intermediate),
-        })
+        Ok(Mlp { weights: load_expert(backend, weights, prefix, &PLAIN, [hidden, intermediate])?, gated: backend.rows(intermediate) })
     }
 }
 
@@ -114,15 +109,10 @@ fn load_expert<B: Backend>(
     names: &ExpertNames,
     [hidden, intermediate]: [usize; 2],
 ) -> Result<Expert<B>, LoadError> {
-    let name = |part: &str| format!("{prefix}.{part}.weight");
-    let gate = weights.tensor(&name(names.gate), &[intermediate, hidden])?;
-    let up = weights.tensor(&name(names.up), &[intermediate, hidden])?;
-    let gate_up = |index: usize, row: &mut [f32]| match index.checked_sub(intermediate) {
-        None => gate.row(index, row),
-        Some(index) => up.row(index, row),
-    };
+    let matrix = |part: &str, shape| matrix(backend, weights, &format!("{prefix}.{part}.weight"), shape);
     Ok(Expert {
-        gate_up: backend.pack(&format!("{prefix}.gate_up"), [2 * intermediate, hidden], gate_up),
-        down: matrix(backend, weights, &name(names.down), [hidden, intermediate])?,
+        gate: matrix(names.gate, [intermediate, hidden])?,
+        up: matrix(names.up, [intermediate, hidden])?,
+        down: matrix(names.down, [hidden, intermediate])?,
     })
 }

@@ -86,10 +86,12 @@ fn experts(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
     let (count, hidden, intermediate, per_token) = (numbers.up_to(40), numbers.up_to(200), numbers.up_to(100), numbers.up_to(3));
     // Wide enough that gates saturate now and then.
     let x = Rows { width: hidden, data: numbers.take(count * hidden).iter().map(|x| x * 4.0).collect() };
-    let weights: Vec<[Vec<f32>; 2]> =
-        (0..EXPERTS).map(|_| [numbers.take(2 * intermediate * hidden), numbers.take(hidden * intermediate)]).collect();
-    let packed =
-        weights.iter().map(|[gate_up, down]| Expert { gate_up: cpu.matrix(gate_up, hidden), down: cpu.matrix(down, intermediate) });
+    let weights: Vec<[Vec<f32>; 3]> = (0..EXPERTS).map(|_| std::array::from_fn(|_| numbers.take(intermediate * hidden))).collect();
+    let packed = weights.iter().map(|[gate, up, down]| Expert {
+        gate: cpu.matrix(gate, hidden),
+        up: cpu.matrix(up, hidden),
+        down: cpu.matrix(down, intermediate),
+    });
     let chosen: Vec<usize> = (0..count).flat_map(|row| (0..per_token).map(move |place| (row + place) % EXPERTS)).collect();
     let shares = numbers.take(count * per_token);
     let mut out = Rows { width: hidden, data: vec![0.0; count * hidden] };
@@ -98,10 +100,10 @@ fn experts(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
     let mut expected = vec![0.0; count * hidden];
     for (choice, (expert, share)) in chosen.iter().zip(&shares).enumerate() {
         let row = choice / per_token;
-        let [gate_up, down] = &weights[*expert];
-        let raised: Vec<f64> = gate_up.chunks_exact(hidden).map(|w| dot(x.row(row).iter().copied().map(f64::from), w)).collect();
-        let (gates, ups) = raised.split_at(intermediate);
-        let gated: Vec<f64> = gates.iter().zip(ups).map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect();
+        let [gate, up, down] = &weights[*expert];
+        let raised = |weights: &[f32]| dot(x.row(row).iter().copied().map(f64::from), weights);
+        let raised = gate.chunks_exact(hidden).zip(up.chunks_exact(hidden)).map(|(gate, up)| (raised(gate), raised(up)));
+        let gated: Vec<f64> = raised.map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect();
         for (expected, down) in expected[row * hidden..].iter_mut().zip(down.chunks_exact(intermediate)) {
             *expected += dot(gated.iter().copied(), down) * f64::from(*share);
         }

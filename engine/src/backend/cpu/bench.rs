@@ -45,8 +45,8 @@ impl GroupedProduct {
         operand.clear(kernel.form, x.width);
         matrices.iter().for_each(|_| operand.add_run(rows, kernel.rows_max));
         operand.fill(&cpu.pool, cpu.width, |row| x.row(row));
-        let parts = matrices.iter().enumerate().map(|(run, matrix)| Part { run, matrix, first_row: 0, first_column: 0 });
-        product::multiply(&cpu.pool, kernel, operand, parts, Cells::new(&mut out.data, stride), Put::Set);
+        let parts = matrices.iter().enumerate().map(|(run, matrix)| Part { run, matrix, put: Put::Set, first_row: 0, first_column: 0 });
+        product::multiply(cpu, kernel, operand, parts, Cells::new(&mut out.data, stride));
         black_box(&out.data);
         operations / (cpu_seconds() - start)
     }

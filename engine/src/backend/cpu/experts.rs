@@ -4,8 +4,8 @@ use crate::backend::Expert;
 use crate::backend::cpu::kernel::Kernel;
 use crate::backend::cpu::operand::Operand;
 use crate::backend::cpu::product::{self, Cells, Part, Put};
-use crate::backend::cpu::vector::{self, exp, sigmoid};
-use crate::backend::cpu::{Cpu, Rows};
+use crate::backend::cpu::vector::{exp, sigmoid};
+use crate::backend::cpu::{Cpu, Rows, sums};
 use crate::config::{MoeConfig, Router, Scores};
 
 /// For each row the experts it goes to, in rising order, and their weights.
@@ -113,28 +113,28 @@ pub(super) struct Scratch {
     /// The experts in use, in rising order.
     used: Vec<usize>,
     gathered: Operand,
-    raised: Vec<f32>,
-    gated: Operand,
+    gated: Vec<f32>,
+    lowered: Operand,
 }
 
 impl Scratch {
     pub(super) fn new() -> Scratch {
-        Scratch { order: Vec::new(), used: Vec::new(), gathered: Operand::new(), raised: Vec::new(), gated: Operand::new() }
+        Scratch { order: Vec::new(), used: Vec::new(), gathered: Operand::new(), gated: Vec::new(), lowered: Operand::new() }
     }
 
     /// Sorts the routes by expert, those of one expert by row, and makes a run of each expert's.
     fn sort(&mut self, routes: &Routes, experts: &[Expert<Cpu>], kernel: Kernel) {
-        let Expert { gate_up, down } = &experts[0];
+        let Expert { up, down, .. } = &experts[0];
         self.order.clear();
         self.order.extend(0..routes.experts.len());
         self.order.sort_unstable_by_key(|route| (routes.experts[*route], *route));
         self.used.clear();
-        self.gathered.clear(kernel.form, gate_up.inputs());
-        self.gated.clear(kernel.form, down.inputs());
+        self.gathered.clear(kernel.form, up.inputs());
+        self.lowered.clear(kernel.form, down.inputs());
         for run in self.order.chunk_by(|a, b| routes.experts[*a] == routes.experts[*b]) {
             self.used.push(routes.experts[run[0]]);
             self.gathered.add_run(run.len(), kernel.rows_max);
-            self.gated.add_run(run.len(), kernel.rows_max);
+            self.lowered.add_run(run.len(), kernel.rows_max);
         }
     }
 }
@@ -145,30 +145,29 @@ impl Cpu {
         let (pool, width, kernel) = (&self.pool, self.width, self.kernel(experts[0].down.format()));
         let mut scratch = self.scratch();
         scratch.experts.sort(routes, experts, kernel);
-        let Scratch { order, used, gathered, raised, gated } = &mut scratch.experts;
+        let Scratch { order, used, gathered, gated, lowered } = &mut scratch.experts;
 
         gathered.fill(pool, width, |place| x.row(order[place] / routes.per_token));
-        let raised_width = experts[0].gate_up.outputs();
-        raised.resize(order.len() * raised_width, 0.0);
-        let parts = used.iter().enumerate();
-        let parts = parts.map(|(run, expert)| Part { run, matrix: &experts[*expert].gate_up, first_row: 0, first_column: 0 });
-        product::multiply(pool, kernel, gathered, parts, Cells::new(raised, raised_width), Put::Set);
-
-        pool.split_rows(raised.len(), raised.chunks_exact_mut(raised_width), |row| vector::swiglu_in_place(width, row));
-        gated.fill(pool, width, |place| &raised[place * raised_width..][..raised_width / 2]);
+        let down = &experts[0].down;
+        gated.resize(order.len() * down.inputs(), 0.0);
+        let parts = used.iter().enumerate().map(|(run, expert)| {
+            let Expert { gate, up, .. } = &experts[*expert];
+            Part { run, matrix: up, put: Put::SetGated(gate), first_row: 0, first_column: 0 }
+        });
+        product::multiply(self, kernel, gathered, parts, Cells::new(gated, down.inputs()));
+        lowered.fill(pool, width, |place| &gated[place * down.inputs()..][..down.inputs()]);
 
         // A task has the same outputs of all experts, so that it can add them up in their order.
-        let down = &experts[0].down;
         let cost = order.len() * down.cost();
         let cells = Cells::new(&mut out.data, out.width);
         pool.split(cost, product::blocks(0..down.panels(), pool.share(down.panels())), |panels| {
             for (run, expert) in used.iter().enumerate() {
-                let tiles = gated.tiles(gated.run(run));
-                product::walk(kernel, tiles, &experts[*expert].down, panels.clone(), |place, columns, values| {
+                let tiles = lowered.tiles(lowered.run(run));
+                product::walk(self, kernel, tiles, [&experts[*expert].down], panels.clone(), |place, columns, [sums]| {
                     let (row, weight) = (order[place] / routes.per_token, routes.weights[order[place]]);
                     // SAFETY: a task has its own panels, which are columns.
                     let out = unsafe { cells.row(row, columns) };
-                    values.put(out, |out, value| *out += value * weight);
+                    sums::add(width, sums, weight, out);
                 });
             }
         });

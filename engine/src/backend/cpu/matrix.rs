@@ -5,6 +5,8 @@ use std::ops::Range;
 use crate::backend::cpu::format::Format;
 use crate::backend::cpu::kernel::{PANEL, Words};
 use crate::backend::cpu::slab::Slab;
+use crate::backend::cpu::sums;
+use crate::backend::cpu::vector::Width;
 
 /// An `[outputs, inputs]` matrix. A product walks a panel from end to end.
 pub(crate) struct Matrix {
@@ -78,10 +80,12 @@ impl Matrix {
         panel * PANEL..self.outputs().min((panel + 1) * PANEL)
     }
 
-    /// What a row's sums with a panel stand for; `step` is the row's.
-    #[inline(always)]
-    pub(super) fn values<'a>(&'a self, panel: usize, sums: &'a [u32; PANEL], step: f32) -> Values<'a> {
-        Values { matrix: self, panel, sums, step }
+    /// What a row's sums with a panel stand for, in bits of f32; `step` is the row's.
+    pub(super) fn finish(&self, width: Width, panel: usize, sums: &mut [u32; PANEL], step: f32) {
+        if self.format() == Format::Int8 {
+            let (output_steps, surplus) = self.steps_and_surplus(panel);
+            sums::scale(width, sums, &surplus.0, &output_steps.0, step);
+        }
     }
 
     /// Reads one row back, for embeddings.
@@ -95,38 +99,6 @@ impl Matrix {
             for (place, number) in numbers.iter_mut().enumerate() {
                 *number = format.decode(words.0[lane], place, step);
             }
-        }
-    }
-}
-
-/// The values of one row in the outputs of a panel.
-pub(super) struct Values<'a> {
-    matrix: &'a Matrix,
-    panel: usize,
-    sums: &'a [u32; PANEL],
-    step: f32,
-}
-
-impl Values<'_> {
-    /// Puts each value to its cell; the last panel may have fewer cells.
-    #[inline(always)]
-    pub(super) fn put(&self, cells: &mut [f32], put: impl Fn(&mut f32, f32)) {
-        match cells.as_mut_array::<PANEL>() {
-            Some(cells) => self.put_each(cells, put),
-            None => self.put_each(cells, put),
-        }
-    }
-
-    #[inline(always)]
-    fn put_each(&self, cells: &mut [f32], put: impl Fn(&mut f32, f32)) {
-        let Values { matrix, panel, sums, step } = *self;
-        if matrix.format() != Format::Int8 {
-            return cells.iter_mut().zip(sums).for_each(|(cell, sum)| put(cell, f32::from_bits(*sum)));
-        }
-        let (steps, surplus) = matrix.steps_and_surplus(panel);
-        let each = sums.iter().zip(&steps.0).zip(&surplus.0);
-        for (cell, ((sum, output_step), surplus)) in cells.iter_mut().zip(each) {
-            put(cell, sum.wrapping_sub(*surplus).cast_signed() as f32 * (f32::from_bits(*output_step) * step));
         }
     }
 }

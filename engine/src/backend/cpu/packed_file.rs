@@ -23,7 +23,7 @@ use crate::backend::cpu::slab::Slab;
 use table::Table;
 
 /// To be raised with every change to what is packed: to panels, formats, or the order of rows in the model's matrices.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Unfinished files of processes that were killed are removed after this time, when nobody can be writing them any more.
 const PARTIAL_KEPT: Duration = Duration::from_secs(3600);

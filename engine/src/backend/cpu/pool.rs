@@ -14,7 +14,7 @@ const WORTH_WAKING: usize = if cfg!(test) { 1 } else { 200_000 };
 const NUMBER: usize = 16;
 
 /// Pieces of work for each thread, so that a slow thread does not keep the others waiting.
-const SHARES: usize = 2;
+const SHARES: usize = 4;
 
 /// Looks at an atomic before a thread parks: 10 to 50 microseconds, about what the caller does alone between two operations.
 const LOOKS: usize = 1000;

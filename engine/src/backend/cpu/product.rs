@@ -3,10 +3,10 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::backend::cpu::kernel::{Kernel, PANEL, ROWS_MAX};
-use crate::backend::cpu::matrix::{Matrix, Values};
+use crate::backend::cpu::kernel::{Kernel, PANEL, ROWS_MAX, Sums};
+use crate::backend::cpu::matrix::Matrix;
 use crate::backend::cpu::operand::{Operand, Tile};
-use crate::backend::cpu::pool::Pool;
+use crate::backend::cpu::{Cpu, sums};
 
 /// Numbers of activations that stay in the second-level cache while panels pass.
 const BLOCK_NUMBERS: usize = 256 * 1024;
@@ -16,9 +16,11 @@ const PANELS_BYTES: usize = 512 * 1024;
 
 /// What becomes of a product.
 #[derive(Clone, Copy)]
-pub(super) enum Put {
+pub(super) enum Put<'a> {
     Set,
     Add,
+    /// It is set after that with the gates has gone through `silu` and been multiplied with it.
+    SetGated(&'a Matrix),
 }
 
 /// The output of a product: cells that several tasks write, each its own.
@@ -57,61 +59,79 @@ impl<'a> Cells<'a> {
 pub(super) struct Part<'a> {
     pub(super) run: usize,
     pub(super) matrix: &'a Matrix,
+    pub(super) put: Put<'a>,
     /// The operand's row that is the first of the output.
     pub(super) first_row: usize,
     /// The output's column that is the first of the matrix.
     pub(super) first_column: usize,
 }
 
+impl Part<'_> {
+    /// Multiplications for one row.
+    fn cost(&self) -> usize {
+        self.matrix.cost() * if matches!(self.put, Put::SetGated(_)) { 2 } else { 1 }
+    }
+}
+
 /// Each part's product, to cells of its own.
 pub(super) fn multiply<'a>(
-    pool: &Pool,
+    cpu: &Cpu,
     kernel: Kernel,
     operand: &Operand,
     parts: impl Iterator<Item = Part<'a>> + Clone + Send,
     cells: Cells,
-    put: Put,
 ) {
-    let cost = parts.clone().map(|part| operand.rows(part.run) * part.matrix.cost()).sum();
-    let share = pool.share(cost);
+    let cost = parts.clone().map(|part| operand.rows(part.run) * part.cost()).sum();
+    let share = cpu.pool.share(cost);
     let tasks = parts.flat_map(|part| {
         let Part { run, matrix, .. } = part;
-        let panels = share.div_ceil((operand.rows(run) * matrix.inputs() * PANEL).max(1));
+        let panels = share.div_ceil((operand.rows(run) * part.cost() / matrix.panels()).max(1));
         let tiles = (BLOCK_NUMBERS / matrix.inputs() / ROWS_MAX).max(1);
         blocks(operand.run(run), tiles)
             .flat_map(move |tiles| blocks(0..matrix.panels(), panels).map(move |panels| (part, tiles.clone(), panels)))
     });
-    pool.split(cost, tasks, |(part, tiles, panels)| {
-        walk(kernel, operand.tiles(tiles), part.matrix, panels, |row, columns, values| {
+    cpu.pool.split(cost, tasks, |(part, tiles, panels)| {
+        let out = |row: usize, columns: Range<usize>| {
             let columns = part.first_column + columns.start..part.first_column + columns.end;
             // SAFETY: a task has its own tiles, which are rows, of its own panels, which are columns.
-            let out = unsafe { cells.row(row - part.first_row, columns) };
-            match put {
-                Put::Set => values.put(out, |out, value| *out = value),
-                Put::Add => values.put(out, |out, value| *out += value),
-            }
-        });
+            unsafe { cells.row(row - part.first_row, columns) }
+        };
+        let (width, tiles) = (cpu.width, operand.tiles(tiles));
+        match part.put {
+            Put::Set => walk(cpu, kernel, tiles, [part.matrix], panels, |row, columns, [sums]| {
+                sums::put(width, sums, out(row, columns));
+            }),
+            Put::Add => walk(cpu, kernel, tiles, [part.matrix], panels, |row, columns, [sums]| {
+                sums::add(width, sums, 1.0, out(row, columns));
+            }),
+            Put::SetGated(gate) => walk(cpu, kernel, tiles, [gate, part.matrix], panels, |row, columns, [gates, ups]| {
+                sums::put_gated(width, gates, ups, out(row, columns));
+            }),
+        }
     });
 }
 
-/// Every tile with every panel; `put` gets a row, its columns and their values.
-pub(super) fn walk<'a>(
+/// Every tile with every panel of matrices that have the same shape; `put` gets a row, the columns, and their finished sums with each matrix.
+pub(super) fn walk<'a, const N: usize>(
+    cpu: &Cpu,
     kernel: Kernel,
     tiles: impl Iterator<Item = Tile<'a>> + Clone,
-    matrix: &Matrix,
+    matrices: [&Matrix; N],
     panels: Range<usize>,
-    mut put: impl FnMut(usize, Range<usize>, Values),
+    mut put: impl FnMut(usize, Range<usize>, [&[u32; PANEL]; N]),
 ) {
-    let mut sums = [[0; PANEL]; ROWS_MAX];
+    let mut sums: [Sums; N] = [[[0; PANEL]; ROWS_MAX]; N];
     // A tile meets some panels in turn, so that what it writes lies together, and they stay near for the next tile.
-    let together = (PANELS_BYTES / size_of_val(matrix.panel(0))).max(1);
+    let together = (PANELS_BYTES / (N * size_of_val(matrices[0].panel(0)))).max(1);
     for panels in blocks(panels, together) {
         for tile in tiles.clone() {
             for panel in panels.clone() {
-                let columns = matrix.columns(panel);
-                kernel.sum(tile.rows.len(), tile.words, matrix.panel(panel), &mut sums);
-                for ((row, sums), step) in tile.rows.clone().zip(&sums).zip(tile.steps) {
-                    put(row, columns.clone(), matrix.values(panel, sums, *step));
+                for (matrix, sums) in matrices.iter().zip(&mut sums) {
+                    kernel.sum(tile.rows.len(), tile.words, matrix.panel(panel), sums);
+                    sums.iter_mut().zip(tile.steps).for_each(|(sums, step)| matrix.finish(cpu.width, panel, sums, *step));
+                }
+                for (index, row) in tile.rows.clone().enumerate() {
+                    put(row, matrices[0].columns(panel), sums.each_ref().map(|sums| &sums[index]));
                 }
             }
         }

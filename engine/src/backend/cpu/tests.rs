@@ -1,7 +1,7 @@
 //! The kernels against the sums they stand for, at every vector width of this machine.
 
 use super::*;
-use crate::backend::cpu::vector::{exp, for_every_width};
+use crate::backend::cpu::vector::{exp, for_every_width, sigmoid};
 
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let hash = |index: usize| (index as u32 ^ seed).wrapping_mul(2_654_435_761).rotate_left(13).wrapping_mul(2_246_822_519);
@@ -112,7 +112,8 @@ fn experts_answer_as_their_parts_do_and_may_have_no_rows() {
     for (format, error_max) in [(Format::F32, 1e-12), (Format::Bf16, 5e-5), (Format::Int8, 5e-4)] {
         let experts = |cpu: &Cpu| -> Vec<Expert<Cpu>> {
             let expert = |seed| Expert {
-                gate_up: cpu.matrix(&numbers(2 * intermediate * hidden, seed), hidden),
+                gate: cpu.matrix(&numbers(intermediate * hidden, seed), hidden),
+                up: cpu.matrix(&numbers(intermediate * hidden, seed + 25), hidden),
                 down: cpu.matrix(&numbers(hidden * intermediate, seed + 50), intermediate),
             };
             (10..15).map(expert).collect()
@@ -134,10 +135,11 @@ fn experts_answer_as_their_parts_do_and_may_have_no_rows() {
         let mut expected = vec![0.0; count * hidden];
         for (row, expected) in expected.chunks_exact_mut(hidden).enumerate() {
             for (place, expert) in chosen(row).into_iter().enumerate() {
-                let (mut raised, mut gated, mut answer) = (plain.rows(2 * intermediate), plain.rows(intermediate), plain.rows(hidden));
-                let Expert { gate_up, down } = &experts(&plain)[expert];
-                plain.linear(&Rows { width: hidden, data: x.row(row).to_vec() }, gate_up, &mut raised);
-                plain.swiglu(&raised, &mut gated);
+                let (mut gates, mut gated, mut answer) = (plain.rows(intermediate), plain.rows(intermediate), plain.rows(hidden));
+                let (x, Expert { gate, up, down }) = (Rows { width: hidden, data: x.row(row).to_vec() }, &experts(&plain)[expert]);
+                plain.linear(&x, gate, &mut gates);
+                plain.linear(&x, up, &mut gated);
+                gated.data.iter_mut().zip(&gates.data).for_each(|(up, gate)| *up *= gate * sigmoid(*gate));
                 plain.linear(&gated, down, &mut answer);
                 let weight = numbers(count * per_token, 8)[row * per_token + place];
                 expected.iter_mut().zip(&answer.data).for_each(|(expected, answer)| *expected += answer * weight);

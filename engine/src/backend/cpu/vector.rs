@@ -77,32 +77,6 @@ fn rms_norm_body(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
     }
 }
 
-for_every_width! {
-    /// `out = silu(gate) * up`, where `x` holds the gates and then the ups.
-    fn swiglu(x: &[f32], out: &mut [f32]) = swiglu_body
-}
-
-#[inline(always)]
-fn swiglu_body(x: &[f32], out: &mut [f32]) {
-    let (gate, up) = x.split_at(out.len());
-    for ((gate, up), out) in gate.iter().zip(up).zip(out) {
-        *out = gate * sigmoid(*gate) * up;
-    }
-}
-
-for_every_width! {
-    /// The same to where the gates are.
-    fn swiglu_in_place(x: &mut [f32]) = swiglu_in_place_body
-}
-
-#[inline(always)]
-fn swiglu_in_place_body(x: &mut [f32]) {
-    let (gate, up) = x.split_at_mut(x.len() / 2);
-    for (gate, up) in gate.iter_mut().zip(up) {
-        *gate = *gate * sigmoid(*gate) * *up;
-    }
-}
-
 #[inline(always)]
 pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))

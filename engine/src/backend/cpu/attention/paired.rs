@@ -77,22 +77,29 @@ impl Loops {
     }
 }
 
-/// Softmax-weighted values of the context, for each head of one row.
-pub(super) fn attend(width: Width, queries: &[f32], context: &Context, pairs: &Pairs, scale: f32, out: &mut [f32]) {
-    let (key, value) = (context.keys.len(), context.values.len());
+/// Softmax-weighted values of the context, for the heads of each group.
+pub(super) fn attend<'a>(
+    width: Width,
+    context: &Context,
+    pairs: &Pairs,
+    scale: f32,
+    groups: impl Iterator<Item = (Context<'a>, &'a [f32], &'a mut [f32])>,
+) {
     SCRATCH.with_borrow_mut(|scratch| {
         let mut starts = std::mem::take(&mut scratch.starts);
         starts.clear();
-        starts.extend(context.slots().flatten().map(|slot| pairs.start(slot)));
+        context.slots().for_each(|slots| starts.extend(slots.map(|slot| pairs.start(slot))));
         let (count, last) = (starts.len(), starts.last().copied().unwrap_or(0));
         starts.resize(count.next_multiple_of(LANES), last);
-        let positions = Positions { pairs, count, starts: &starts };
-        let look = Look { width, loops: Loops::of(width), positions, key, first: context.keys.start / 2, scale };
-        for (queries, out) in queries.chunks(LANES * key).zip(out.chunks_mut(LANES * value)) {
-            let few = queries.len() / key <= FEW;
-            let weights = if few { look.of_few(queries, scratch) } else { look.of_many(queries, scratch) };
-            // SAFETY: `Loops::of` has seen the features that the loops need, `Context::of` that values lie within the entries.
-            unsafe { (look.loops.weigh)(positions, context.values.clone(), weights, out) }
+        let (loops, positions) = (Loops::of(width), Positions { pairs, count, starts: &starts });
+        for (Context { keys, values, .. }, queries, out) in groups {
+            let look = Look { width, loops, positions, key: keys.len(), first: keys.start / 2, scale };
+            for (queries, out) in queries.chunks(LANES * keys.len()).zip(out.chunks_mut(LANES * values.len())) {
+                let few = queries.len() / keys.len() <= FEW;
+                let weights = if few { look.of_few(queries, scratch) } else { look.of_many(queries, scratch) };
+                // SAFETY: `Loops::of` has seen the features that the loops need, `Context::of` that values lie within the entries.
+                unsafe { (loops.weigh)(positions, values.clone(), weights, out) }
+            }
         }
         scratch.starts = starts;
     });

@@ -104,18 +104,26 @@ fn score_one(positions: Positions, first: usize, query: &[u32], scores: &mut [f3
         let mut sums = [_mm512_setzero_ps(); LANES];
         for (next, sums) in sums.iter_mut().enumerate() {
             let key = &positions.entry(position + next)[first..][..query.len()];
-            for (key, query) in key.chunks(LINE).zip(query.chunks(LINE)) {
-                let mask = u16::MAX >> (LINE - query.len());
+            for (key, query_line) in key.chunks(LINE).zip(query.chunks(LINE)) {
+                let mask = u16::MAX >> (LINE - query_line.len());
                 let load = |words: &[u32]| -> __m512bh {
                     // SAFETY: the mask leaves out what lies beyond the words; the register is reinterpreted.
                     unsafe { transmute(_mm512_maskz_loadu_epi32(mask, words.as_ptr().cast())) }
                 };
-                *sums = _mm512_dpbf16_ps(*sums, load(key), load(query));
+                prefetch(key.as_ptr().wrapping_add(query.len()));
+                *sums = _mm512_dpbf16_ps(*sums, load(key), load(query_line));
             }
         }
         // SAFETY: there is room for whole registers of scores.
         unsafe { _mm512_storeu_ps(scores[position..][..LANES].as_mut_ptr(), totals(sums)) }
     }
+}
+
+/// Entries lie apart, so no processor guesses that the next channels are the next to be looked at.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn prefetch<T>(next: *const T) {
+    _mm_prefetch::<_MM_HINT_T0>(next.cast());
 }
 
 /// In each lane the sum of one register's lanes.
@@ -174,6 +182,7 @@ impl Block<'_> {
             unsafe {
                 let load = |place: usize| _mm512_maskz_loadu_epi16(mask, numbers.add(2 * place));
                 let (even, odd) = (load(places[0]), load(places[1]));
+                places.iter().for_each(|place| prefetch(numbers.wrapping_add(2 * place + NUMBERS)));
                 let low: __m512bh = transmute(_mm512_unpacklo_epi16(even, odd));
                 let high: __m512bh = transmute(_mm512_unpackhi_epi16(even, odd));
                 for (sums, weight) in sums.iter_mut().zip(weights[self.head..].first_chunk::<HEADS>().unwrap_or(&[0; HEADS])) {
