@@ -11,6 +11,9 @@ pub struct Config {
     pub amqp_url: String,
     /// `s3://bucket/prefix?endpoint=…` or `file:///PATH`.
     pub objects_url: String,
+    /// Whether a commit of SQLite is on the disk before anybody hears of it, which is what a 2xx promises. Without that, a power failure
+    /// (not a kill) takes back the last ones, which is right for work that is simply done again.
+    pub durable: bool,
     /// What the names of all queues start with, so that several installations can share a broker.
     pub queue_prefix: String,
 }
@@ -25,6 +28,7 @@ impl Config {
             database_url: format!("sqlite:{}", state.join("millrace.db").display()),
             amqp_url: "local:".to_owned(),
             objects_url,
+            durable: true,
             queue_prefix: "millrace".to_owned(),
         }
     }

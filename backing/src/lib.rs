@@ -25,7 +25,7 @@ pub struct Backing {
 impl Backing {
     /// Opens all three. Succeeds while RabbitMQ is down: accepting never depends on the queue.
     pub async fn open(config: &Config) -> Result<Self> {
-        let store = store::Store::open(&config.database_url).await?;
+        let store = store::Store::open_as(&config.database_url, config.durable).await?;
         let queue = queue::Queue::open(&config.amqp_url, &config.queue_prefix)?;
         let objects = objects::Objects::open(&config.objects_url).await?;
         Ok(Self { store, queue, objects })

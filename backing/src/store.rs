@@ -88,7 +88,12 @@ impl<T> Page<T> {
 impl Store {
     /// Connects to `postgres://…` or `sqlite:PATH` (created if missing). Refuses a Postgres with `fsync` or `synchronous_commit` off.
     pub async fn open(url: &str) -> Result<Self> {
-        let database = Database::open(url).await?;
+        Self::open_as(url, true).await
+    }
+
+    /// The same; unless `durable`, SQLite does not wait for the disk, and a power failure takes back its last commits.
+    pub async fn open_as(url: &str, durable: bool) -> Result<Self> {
+        let database = Database::open(url, durable).await?;
         let (changes, _) = broadcast::channel(changes::BEHIND_MAX);
         let store = Self(Arc::new(Inner { database, changes, listener: OnceLock::new() }));
         store.refuse_forgetful().await?;

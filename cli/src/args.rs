@@ -34,6 +34,7 @@ impl Services {
             database_url: self.database_url.clone(),
             amqp_url: self.amqp_url.clone(),
             objects_url: self.objects_url.clone(),
+            durable: true,
             queue_prefix: self.queue_prefix.clone(),
         }
     }

@@ -1,7 +1,7 @@
 //! `millrace consume`: workers, any number of times.
 
 use backing::{Backing, shutdown::Shutdown};
-use consumer::Role;
+use consumer::{Loading, Role};
 
 use crate::args::{LineLimits, ModelFlags, Services, WebhookFlags};
 
@@ -28,15 +28,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     backing::telemetry::install_metrics();
     let shutdown = Shutdown::new();
     backing::shutdown::on_signal(shutdown.clone());
-    let backing = Backing::open(&args.services.config()).await?;
-    backing.store.migrate().await?;
     let settings = consumer::Settings {
         roles: args.roles.into_iter().collect(),
         limits: args.limits.limits(),
-        webhook: args.webhooks.settings(),
+        webhook: Some(args.webhooks.settings()),
         ..consumer::Settings::new(args.model.engine(None)?)
     };
-    consumer::run(backing, settings, shutdown).await
+    let model = Loading::begin(&settings);
+    let backing = Backing::open(&args.services.config()).await?;
+    backing.store.migrate().await?;
+    consumer::run(model, backing, settings, shutdown).await
 }
 
 fn role(name: &str) -> Result<Role, String> {

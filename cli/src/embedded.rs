@@ -1,11 +1,14 @@
 //! Producer and consumer in one process on a state folder: what `run` and `serve` have in common.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use backing::{Backing, Config, shutdown::Shutdown};
+use consumer::Loading;
 use domain::id::TenantId;
 use tokio::task::JoinSet;
+
+use crate::nano;
 
 /// A running pipeline on embedded services.
 pub struct Embedded {
@@ -20,16 +23,20 @@ const LOCAL_TENANT: &str = "local";
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Embedded {
-    /// Opens the services in `state` and starts the workers, which load the model first; the caller adds what submits and
-    /// dispatches.
-    pub async fn start(state: &Path, settings: consumer::Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
-        let backing = Backing::open(&Config::embedded(state)).await?;
+    /// Opens the services in a locked state folder and starts the workers; the caller adds what submits and dispatches.
+    pub async fn start(config: &Config, settings: consumer::Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
+        // The model loads while the services are made ready.
+        let model = Loading::begin(&settings);
+        let backing = Backing::open(config).await?;
         backing.store.migrate().await?;
         // The state folder is locked: whoever worked in it before is dead.
         backing.store.release_all().await?;
         let tenant = backing.store.ensure_tenant(LOCAL_TENANT).await?;
+        if settings.engine.name() == nano::NAME {
+            backing.store.register_model(&nano::registration()).await?;
+        }
         let mut tasks = JoinSet::new();
-        tasks.spawn(consumer::run(backing.clone(), settings, shutdown.clone()));
+        tasks.spawn(consumer::run(model, backing.clone(), settings, shutdown.clone()));
         Ok(Self { backing, tenant, shutdown, tasks })
     }
 

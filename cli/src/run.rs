@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
-use backing::{Backing, shutdown::Shutdown};
+use backing::{Backing, Config, shutdown::Shutdown};
 use domain::{
     batch::{Batch, State as BatchState},
     id::{FileId, TenantId},
@@ -67,9 +67,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let limits = args.limits.limits();
     // Beside the state folder, which goes with the run.
     let engine = args.model.engine(Some(folder.with_file_name("millrace-packed")))?;
-    let settings = consumer::Settings { limits, ..consumer::Settings::new(engine) };
+    let settings = consumer::Settings { limits, webhook: None, ..consumer::Settings::new(engine) };
     let engine_time = settings.engine_time.clone();
-    let mut pipeline = Embedded::start(state.path(), settings, shutdown.clone()).await?;
+    // Nothing is promised before the output stands: after a power failure, what it took back is done again.
+    let config = Config { durable: false, ..Config::embedded(state.path()) };
+    let mut pipeline = Embedded::start(&config, settings, shutdown.clone()).await?;
     pipeline.spawn(producer::dispatch(pipeline.backing.clone(), shutdown.clone()));
     let (backing, tenant) = (pipeline.backing.clone(), pipeline.tenant);
     let batch = submit_once(&backing, tenant, &args.input).await?;
@@ -92,8 +94,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         state.discard()?;
         return Ok(ExitCode::FAILURE);
     }
-    write_results(&backing, tenant, &ended, &output).await?;
-    pipeline.stop().await;
+    // The workers leave while the results are written.
+    let (written, ()) = tokio::join!(write_results(&backing, tenant, &ended, &output), pipeline.stop());
+    written?;
     state.discard()?;
     summarise(&ended, started.elapsed(), engine_time.total(), &output, args.json);
     Ok(ExitCode::SUCCESS)

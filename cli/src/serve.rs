@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, ensure};
-use backing::shutdown::Shutdown;
+use backing::{Config, shutdown::Shutdown};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -42,9 +42,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let limits = args.limits.limits();
     let engine = args.model.engine(Some(args.state.join("packed")))?;
-    let settings = consumer::Settings { limits, webhook: args.webhooks.settings(), ..consumer::Settings::new(engine) };
+    let settings = consumer::Settings { limits, webhook: Some(args.webhooks.settings()), ..consumer::Settings::new(engine) };
     let model = settings.engine.name().to_owned();
-    let mut pipeline = Embedded::start(&args.state, settings, shutdown.clone()).await?;
+    let mut pipeline = Embedded::start(&Config::embedded(&args.state), settings, shutdown.clone()).await?;
     pipeline.model_registered(&model).await?;
 
     let has_keys = pipeline.backing.store.has_keys().await?;

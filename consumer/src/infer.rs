@@ -18,23 +18,32 @@ use anyhow::Context;
 use backing::{Backing, shutdown::Shutdown, store::Worker};
 use chrono::Utc;
 use domain::{id::WorkerId, model::Model};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{settings::Settings, turn::backoff};
+use crate::{
+    settings::{Role, Settings},
+    turn::backoff,
+};
 use claims::Claims;
 use finish::{Finish, LAST_COMMIT};
 use heart::Heart;
 use inference::{Command, Inference, Served};
 use intake::Intake;
 
-/// A model that is loaded and registered, ready to [`run`].
-pub(crate) struct Loaded(Inference);
+/// A model on its way into memory.
+pub struct Loading(JoinHandle<anyhow::Result<Inference>>);
 
-/// Loads the model and tells the producers what is served.
-pub(crate) async fn load(backing: &Backing, settings: &Settings) -> anyhow::Result<Loaded> {
-    let inference = Inference::start(&settings.engine, &settings.engine_time).await.context("cannot load the model")?;
-    let served = &inference.served;
+impl Loading {
+    /// Begins to load the model, which needs no other service; [`crate::run`] waits for it. `None` for a process that does not infer.
+    pub fn begin(settings: &Settings) -> Option<Self> {
+        let (engine, time) = (settings.engine.clone(), settings.engine_time.clone());
+        settings.roles.contains(&Role::Infer).then(|| Self(tokio::spawn(async move { Inference::start(&engine, &time).await })))
+    }
+}
+
+/// Tells the producers what is served.
+async fn announce(backing: &Backing, served: &Served) -> anyhow::Result<()> {
     tracing::info!(model = %served.name, slots = served.slots, device = %served.device, "model loaded");
     let model = Model {
         name: served.name.clone(),
@@ -43,13 +52,22 @@ pub(crate) async fn load(backing: &Backing, settings: &Settings) -> anyhow::Resu
         tokens_per_s: None,
         created_at: Utc::now().timestamp(),
     };
-    backing.store.register_model(&model).await.context("cannot register the model")?;
-    Ok(Loaded(inference))
+    backing.store.register_model(&model).await.context("cannot register the model")
 }
 
 /// Runs the role until the shutdown. Fails if the engine dies: its claims are then left to their lease, so that the attempt stays
 /// counted and a request that kills engines comes to an end.
-pub(crate) async fn run(Loaded(mut inference): Loaded, backing: &Backing, settings: &Settings, shutdown: &Shutdown) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    loading: Loading,
+    backing: &Backing,
+    settings: &Settings,
+    announced: &CancellationToken,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let Some(loaded) = shutdown.run_until_cancelled(loading.0).await else { return Ok(()) };
+    let mut inference = loaded.map_err(anyhow::Error::from).flatten().context("cannot load the model")?;
+    announce(backing, &inference.served).await?;
+    announced.cancel();
     let mut faults = 0;
     while !shutdown.is_cancelled() {
         match live(backing, settings, &mut inference, shutdown).await? {

@@ -16,6 +16,7 @@ mod engine_time;
 mod turn;
 
 pub use engine_time::EngineTime;
+pub use infer::Loading;
 pub use settings::{EngineSettings, LeaseSettings, Role, Settings, WebhookSettings};
 pub use turn::Step;
 
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use backing::{Backing, shutdown::Shutdown, store::Change};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use deliver::{assemble::assemble_once, webhooks::Courier};
 use ingest::ingest_once;
@@ -33,13 +35,14 @@ use upkeep::Duty;
 const BATCHES_AT_ONCE: usize = 2;
 
 /// Runs the roles of this process until the shutdown, or until one of them cannot go on.
-pub async fn run(backing: Backing, settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
-    let consumer = Arc::new(Consumer { backing, settings, shutdown: shutdown.child_token() });
+pub async fn run(model: Option<Loading>, backing: Backing, settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+    let consumer = Arc::new(Consumer { backing, settings, announced: CancellationToken::new(), shutdown: shutdown.child_token() });
     let mut tasks = JoinSet::new();
-    if consumer.settings.roles.contains(&Role::Infer) {
-        // Before any file is read here: a batch for this very model must find it registered.
-        let load = infer::load(&consumer.backing, &consumer.settings);
-        let Some(model) = shutdown.run_until_cancelled(load).await.transpose()? else { return Ok(()) };
+    let is_known = consumer.backing.store.model(consumer.settings.engine.name()).await?.is_some();
+    if model.is_none() || is_known {
+        consumer.announced.cancel();
+    }
+    if let Some(model) = model {
         tasks.spawn(consumer.clone().infer(model));
     }
     for role in consumer.settings.roles.clone() {
@@ -60,6 +63,8 @@ pub async fn run(backing: Backing, settings: Settings, shutdown: Shutdown) -> an
 struct Consumer {
     backing: Backing,
     settings: Settings,
+    /// Cancelled once the model of this process is registered; an earlier process may have done that long ago.
+    announced: CancellationToken,
     shutdown: Shutdown,
 }
 
@@ -72,7 +77,9 @@ impl Consumer {
             Role::Infer => {}
             Role::Deliver => {
                 (0..BATCHES_AT_ONCE).for_each(|_| drop(tasks.spawn(self.clone().assemble())));
-                tasks.spawn(self.send_webhooks());
+                if let Some(webhook) = self.settings.webhook.clone() {
+                    tasks.spawn(self.send_webhooks(webhook));
+                }
             }
             Role::Upkeep => Duty::ALL.into_iter().for_each(|duty| drop(tasks.spawn(self.clone().upkeep(duty)))),
         }
@@ -81,6 +88,8 @@ impl Consumer {
     async fn ingest(self: Arc<Self>) -> anyhow::Result<()> {
         let mut turns = Turns::new("ingest", &self.backing.store, is_batch);
         let ingest = async {
+            // A batch for this very model must find it registered.
+            self.announced.cancelled().await;
             loop {
                 turns.after(ingest_once(&self.backing, &self.settings.limits, &self.settings.lease).await).await;
             }
@@ -89,8 +98,8 @@ impl Consumer {
         Ok(())
     }
 
-    async fn infer(self: Arc<Self>, model: infer::Loaded) -> anyhow::Result<()> {
-        infer::run(model, &self.backing, &self.settings, &self.shutdown).await
+    async fn infer(self: Arc<Self>, model: Loading) -> anyhow::Result<()> {
+        infer::run(model, &self.backing, &self.settings, &self.announced, &self.shutdown).await
     }
 
     async fn assemble(self: Arc<Self>) -> anyhow::Result<()> {
@@ -104,8 +113,8 @@ impl Consumer {
         Ok(())
     }
 
-    async fn send_webhooks(self: Arc<Self>) -> anyhow::Result<()> {
-        let (store, settings) = (self.backing.store.clone(), self.settings.webhook.clone());
+    async fn send_webhooks(self: Arc<Self>, settings: WebhookSettings) -> anyhow::Result<()> {
+        let store = self.backing.store.clone();
         // Reading the machine's TLS roots takes a while, and batches are waiting to be read, too.
         let mut courier = tokio::task::spawn_blocking(move || Courier::new(store, &settings)).await??;
         let mut turns = Turns::new("webhooks", &self.backing.store, |change| matches!(change, Change::Event));

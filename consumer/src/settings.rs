@@ -17,7 +17,8 @@ pub struct Settings {
     /// Where the engine's working time is counted.
     pub engine_time: EngineTime,
     pub limits: Limits,
-    pub webhook: WebhookSettings,
+    /// `None` where no batch can have a webhook: then nothing is read that sending one would need.
+    pub webhook: Option<WebhookSettings>,
     pub lease: LeaseSettings,
     /// How long running requests may go on after SIGTERM before they are given back.
     pub drain_grace: Duration,
@@ -33,7 +34,7 @@ impl Settings {
             engine,
             engine_time: EngineTime::default(),
             limits: Limits::default(),
-            webhook: WebhookSettings::default(),
+            webhook: Some(WebhookSettings::default()),
             lease: LeaseSettings::default(),
             drain_grace: Duration::from_secs(25),
             singles_kept: Duration::from_secs(7 * 24 * 3600),

@@ -36,7 +36,7 @@ pub struct Engine {
     drafts: DraftBatch,
     scratch: Scratch,
     /// Packed weights on their way to a file, at the first start.
-    _writing: Option<Writing>,
+    writing: Option<Writing>,
 }
 
 /// What was loaded and where it runs.
@@ -119,6 +119,11 @@ impl Engine {
         self.schedule.preemptions()
     }
 
+    /// Waits until the packed weights are in their file, as dropping the engine would.
+    pub fn settle(&mut self) {
+        self.writing = None;
+    }
+
     pub fn model(&self) -> &ModelDescription {
         &self.description
     }
@@ -175,7 +180,7 @@ impl Engine {
             batch: Batch::default(),
             drafts: DraftBatch::default(),
             scratch: Scratch::default(),
-            _writing: packed.and_then(|packed| packed.save()),
+            writing: packed.and_then(|packed| packed.save()),
         })
     }
 

@@ -22,8 +22,9 @@ const LEASE_RENEWAL: Duration = Duration::from_secs(3);
 /// A doorbell that nobody has answered for so long counts as lost.
 const UNANSWERED_SECONDS: f64 = 60.0;
 const UNANSWERED_CHECK: Duration = Duration::from_secs(5);
-/// While signs of new work keep coming, there is one round in so long.
-const SWARM: Duration = Duration::from_millis(10);
+/// While signs of new work keep coming, a round is followed by a rest of so many times its own length, up to a bound.
+const SWARM_ROUNDS: u32 = 4;
+const SWARM_MAX: Duration = Duration::from_millis(10);
 /// How long a dispatcher counts as busy after it rang, and how long it then rests at most.
 const BUSY: Duration = Duration::from_secs(5);
 const BUSY_REST: Duration = Duration::from_millis(100);
@@ -51,6 +52,7 @@ pub(crate) async fn run(backing: Backing, shutdown: &Shutdown) {
     let mut dispatcher = Dispatcher::new(backing);
     let mut rang_at = None;
     while !shutdown.is_cancelled() {
+        let began = Instant::now();
         let step = dispatcher.dispatch_once().await.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot dispatch");
             Step::Refused
@@ -58,10 +60,11 @@ pub(crate) async fn run(backing: Backing, shutdown: &Shutdown) {
         if matches!(step, Step::Rang(_)) {
             rang_at = Some(Instant::now());
         }
+        let swarm = SWARM_MAX.min(began.elapsed() * SWARM_ROUNDS);
         tokio::select! {
-            _ = pause(shutdown, rest_after(step, rang_at)) => {}
+            _ = pause(shutdown, rest_after(step, swarm, rang_at)) => {}
             // After a refusal, what it gave back to the backlog would count as new work.
-            () = new_work(&mut changes), if step == Step::Idle => {}
+            () = new_work(&mut changes, swarm), if step == Step::Idle => {}
             lost = next_lost(&mut lost_lanes) => dispatcher.take_back(lost).await,
         }
     }
@@ -69,9 +72,9 @@ pub(crate) async fn run(backing: Backing, shutdown: &Shutdown) {
 }
 
 /// How long to rest unless something happens: the window drains without a sign from every worker, so a busy dispatcher looks often.
-fn rest_after(step: Step, rang_at: Option<Instant>) -> Duration {
+fn rest_after(step: Step, swarm: Duration, rang_at: Option<Instant>) -> Duration {
     match step {
-        Step::Rang(_) => SWARM,
+        Step::Rang(_) => swarm,
         Step::Refused => REFUSED_REST.mul_f64(rand::random_range(0.8..1.2)),
         Step::Idle if rang_at.is_some_and(|at| at.elapsed() < BUSY) => BUSY_REST,
         Step::Idle => IDLE_REST,
@@ -79,8 +82,8 @@ fn rest_after(step: Step, rang_at: Option<Instant>) -> Duration {
 }
 
 /// Waits for a sign of new work or new room. Signs come in swarms, so it lets a swarm gather first.
-async fn new_work(changes: &mut Changes) {
-    tokio::time::sleep(SWARM).await;
+async fn new_work(changes: &mut Changes, swarm: Duration) {
+    tokio::time::sleep(swarm).await;
     while changes.next().await != Change::Queued {}
 }
 

@@ -4,8 +4,6 @@
 mod native;
 mod null;
 
-use std::thread::JoinHandle;
-
 use domain::{answer::Answer, error::ApiError, request::Request};
 use tokio::sync::mpsc;
 
@@ -66,8 +64,6 @@ pub(super) struct Inference {
     pub(super) served: Served,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) events: mpsc::Receiver<Event>,
-    /// What runs it, if that is a thread.
-    thread: Option<JoinHandle<()>>,
 }
 
 /// The ends that an implementation serves.
@@ -92,16 +88,13 @@ impl Inference {
         let capacity = served.claims_max();
         let (to_engine, commands) = mpsc::channel(capacity);
         let (to_consumer, events) = mpsc::channel(capacity);
-        (Self { served, commands: to_engine, events, thread: None }, Ends { commands, events: to_consumer })
+        (Self { served, commands: to_engine, events }, Ends { commands, events: to_consumer })
     }
 
-    /// Lets the model go, and waits until it has.
+    /// Lets the model go, and waits until it has nothing left to do but to free its memory.
     pub(super) async fn end(self) {
-        let Self { thread, commands, events, .. } = self;
-        drop((commands, events));
-        if let Some(thread) = thread {
-            // A thread that panicked has been noticed by the one who waited for its events.
-            let _ = tokio::task::spawn_blocking(|| thread.join()).await;
-        }
+        let Self { commands, mut events, .. } = self;
+        drop(commands);
+        while events.recv().await.is_some() {}
     }
 }

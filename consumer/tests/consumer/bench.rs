@@ -9,7 +9,7 @@ use backing::{
     Backing, Config,
     store::{Body, NewBatch, NewSingle},
 };
-use consumer::{EngineSettings, Role, Settings};
+use consumer::{EngineSettings, Loading, Role, Settings, WebhookSettings};
 use domain::{
     batch::{Batch, Webhook},
     envelope::Envelope,
@@ -122,7 +122,8 @@ impl Bench {
     /// Starts a consumer that runs until the test ends or its token is cancelled.
     pub(crate) fn consume(&self, settings: Settings) -> (CancellationToken, tokio::task::JoinHandle<anyhow::Result<()>>) {
         let shutdown = self.consumers.child_token();
-        (shutdown.clone(), tokio::spawn(consumer::run(self.backing.clone(), settings, shutdown)))
+        let model = Loading::begin(&settings);
+        (shutdown.clone(), tokio::spawn(consumer::run(model, self.backing.clone(), settings, shutdown)))
     }
 
     /// Dispatches and looks until `look` finds something.
@@ -167,8 +168,7 @@ pub(crate) fn settings(tokens_per_s: Option<f32>, slots: usize) -> Settings {
     settings.lease.heartbeat = Duration::from_millis(200);
     settings.lease.lease = Duration::from_secs(5);
     settings.lease.sweep = Duration::from_millis(200);
-    settings.webhook.schedule_scale = 0.001;
-    settings.webhook.allow_http = true;
+    settings.webhook = Some(WebhookSettings { schedule_scale: 0.001, allow_http: true, ..WebhookSettings::default() });
     settings
 }
 

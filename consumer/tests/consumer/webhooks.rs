@@ -108,7 +108,7 @@ async fn a_receiver_that_was_down_gets_the_event_with_the_same_id_and_a_good_sig
         receiver(&["HTTP/1.1 503 Down\r\n\r\n", "HTTP/1.1 301 Moved\r\nlocation: /elsewhere\r\n\r\n", "HTTP/1.1 204 Yes\r\n\r\n"]).await;
     bench.consume({
         let mut settings = roles(settings(None, 4), &Role::ALL);
-        settings.webhook = loopback();
+        settings.webhook = Some(loopback());
         settings
     });
     let webhook = Webhook { url, secret: Some(SECRET.into()) };

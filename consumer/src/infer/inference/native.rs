@@ -29,14 +29,18 @@ pub(super) async fn start(name: String, source: ModelSource, options: Options, t
         Ok(engine) => {
             let (inference, ends) = Inference::connect(served(name, &engine, &options));
             if loaded.send(Ok(inference)).is_ok() {
+                let mut bench = Bench::new(engine, time, ends);
                 // An error is a consumer that has gone; the process ends.
-                let _ = Bench::new(engine, time, ends).run();
+                let _ = bench.run();
+                let Bench { mut engine, ends, .. } = bench;
+                engine.settle();
+                // Whoever waits for the end waits for what is written, and not until all memory is free, which goes with the process.
+                drop(ends);
             }
         }
     };
-    let thread = thread::Builder::new().name("engine".to_owned()).spawn(run)?;
-    let inference = ready.await.context("the engine died while loading")??;
-    Ok(Inference { thread: Some(thread), ..inference })
+    thread::Builder::new().name("engine".to_owned()).spawn(run)?;
+    Ok(ready.await.context("the engine died while loading")??)
 }
 
 fn served(name: String, engine: &Engine, options: &Options) -> Served {
@@ -71,7 +75,7 @@ impl Bench {
         Self { engine, time, ends, waiting: VecDeque::new(), gathered: HashMap::new(), alone: None }
     }
 
-    fn run(mut self) -> Result<(), Gone> {
+    fn run(&mut self) -> Result<(), Gone> {
         loop {
             if self.gathered.is_empty() {
                 match self.ends.commands.blocking_recv() {
