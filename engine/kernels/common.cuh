@@ -70,7 +70,11 @@ __device__ __forceinline__ void multiply_bf16(float (&c)[4], const u32 (&a)[4], 
 
 // Atomic, in shared memory; sums of integers do not depend on the order.
 __device__ __forceinline__ void add_shared(u32* to, u32 x) { atomicAdd(to, x); }
-__device__ __forceinline__ void add_shared(u64* to, u64 x) { atomicAdd(to, x); }
+// Two halves with a carry: 64 bits at once would be a loop of compare and swap.
+__device__ __forceinline__ void add_shared(u64* to, u64 x) {
+    u32 low = (u32)x, before = atomicAdd((u32*)to, low), high = (u32)(x >> 32) + (before + low < before);
+    if (high) atomicAdd((u32*)to + 1, high);
+}
 
 #if __CUDA_ARCH__ >= 890
 // c[16, 8] += a[16, 32] b[8, 32]^T

@@ -106,7 +106,7 @@ template <int N> struct Product {
 #pragma unroll
             for (int i = 0; i < T::MT; i++) {
                 float parts[T::NT][4] = {};
-#pragma unroll
+#pragma unroll 2
                 for (int k = 0; k < 4; k++) {
                     u32 a[4], b[T::NT / 2][4];
                     load_weights(a, i, k);
