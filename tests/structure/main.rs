@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use sources::{crate_folders, dependencies, files_with_extension, reachable, read, relative, roots, workspace};
 
 /// Who may depend on which crate of ours. `cli` and `tests` may use all.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("domain", &[]),
     ("engine", &[]),
     ("backing", &["domain"]),
     ("producer", &["domain", "backing"]),
     ("consumer", &["domain", "backing", "engine"]),
+    ("xtask", &[]),
 ];
 
 #[test]
