@@ -2,7 +2,8 @@
 #pragma once
 #include "common.cuh"
 
-// Rows `lane / 4` and `lane / 4 + 8` of a 16-row tile, as the sums of a 16x8 product lie: highest score so far (times log2 e), and the sum of exponentials.
+// Rows `lane / 4` and `lane / 4 + 8` of a 16-row tile, as the sums of a 16x8 product lie: highest score so far (times log2 e), and the sum
+// of exponentials.
 struct Softmax {
     float highest[2], total[2];
 
@@ -53,7 +54,9 @@ __device__ __forceinline__ void load_operand(u32 (&a)[4], const bf16* low, const
 }
 
 // Natural logarithm of the sum of exponentials.
-__device__ __forceinline__ float log_sum(float highest, float total) { return total > 0.0f ? (highest + log2f(total)) * LN_2 : -INFINITY_F; }
+__device__ __forceinline__ float log_sum(float highest, float total) {
+    return total > 0.0f ? (highest + log2f(total)) * LN_2 : -INFINITY_F;
+}
 
 // A split of a row's context, which depends on that context alone.
 struct Split {

@@ -1,6 +1,8 @@
-// Attention of single rows for sizes that no other kernel has: small models and tests. Plain loads, no matrix instructions, no alignment asked for.
-// A key is at (head / heads_of_group) * key_stride of an entry, its value at value_first + (head / heads_of_group) * value_stride; latent attention has both
-// strides 0. Four warps take positions in turn and add up at the end.
+// Attention of single rows for sizes that no other kernel has: small models and tests. Plain loads, no matrix instructions, no alignment
+// asked for. Four warps take positions in turn and add up at the end.
+//
+// With group = head / heads_of_group, a key lies at group * key_stride of an entry and its value at value_first + group * value_stride;
+// latent attention has both strides 0. Strides and widths are in channels.
 // queries [rows, heads, key_width], cache [slots, entry], out [rows, heads, value_width <= 512].
 // launch: attend_any threads=128
 #include "attend.cuh"
@@ -8,8 +10,8 @@
 constexpr int WARPS = 4, VALUES = 512 / 32;
 
 KERNEL(128, 4)
-attend_any(const bf16* queries, const bf16* cache, int entry, Paged paged, const int* rows, int heads, int heads_of_group, int key_width, int key_stride,
-           int value_first, int value_width, int value_stride, float scale, bf16* out) {
+attend_any(const bf16* queries, const bf16* cache, int entry, Paged paged, const int* rows, int heads, int heads_of_group, int key_width,
+           int key_stride, int value_first, int value_width, int value_stride, float scale, bf16* out) {
     __shared__ float all[WARPS][512], highest[WARPS], totals[WARPS];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = blockIdx.x, row = rows ? rows[blockIdx.y] : blockIdx.y;
     const int group = head / heads_of_group;

@@ -1,10 +1,12 @@
-// The splits of a row's context become one answer: each counts by its share of the exponentials. Rows in one split have been written already.
+// The splits of a row's context become one answer: each counts by its share of the exponentials. Rows in one split have been written
+// already.
 // partial [listed, heads, splits, width] f32, lse [listed, heads, splits], out [rows, heads, width].
 // launch: attend_combine threads=128
 #include "attend.cuh"
 
 KERNEL(128, 8)
-attend_combine(const float* partial, const float* lse, Paged paged, const int* rows, int heads, int width, int split_tokens, int splits, bf16* out) {
+attend_combine(const float* partial, const float* lse, Paged paged, const int* rows, int heads, int width, int split_tokens, int splits,
+               bf16* out) {
     const int head = blockIdx.x, listed = blockIdx.y, row = rows ? rows[listed] : listed;
     const Context context(paged, row);
     if (context.begin >= context.end || Split(context, 0, split_tokens).only) return;

@@ -68,13 +68,8 @@ __device__ __forceinline__ void multiply_bf16(float (&c)[4], const u32 (&a)[4], 
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Atomic, in shared memory; sums of integers do not depend on the order.
-__device__ __forceinline__ void add_shared(u32* to, u32 x) { atomicAdd(to, x); }
-// Two halves with a carry: 64 bits at once would be a loop of compare and swap.
-__device__ __forceinline__ void add_shared(u64* to, u64 x) {
-    u32 low = (u32)x, before = atomicAdd((u32*)to, low), high = (u32)(x >> 32) + (before + low < before);
-    if (high) atomicAdd((u32*)to + 1, high);
-}
+// Atomic, in shared memory; returns what was there. Sums of integers do not depend on the order.
+__device__ __forceinline__ u32 add_shared(u32* to, u32 x) { return atomicAdd(to, x); }
 
 #if __CUDA_ARCH__ >= 890
 // c[16, 8] += a[16, 32] b[8, 32]^T
@@ -100,7 +95,14 @@ __device__ __forceinline__ float to_float(bf16 x) { return as_float((u32)x << 16
 __device__ __forceinline__ float low_float(u32 pair) { return as_float(pair << 16); }
 __device__ __forceinline__ float high_float(u32 pair) { return as_float(pair & 0xffff0000u); }
 __device__ __forceinline__ bf16 to_bf16(float x) { return (bf16)pack(x, 0.0f); }
+__device__ __forceinline__ float silu(float x) { return x / (1.0f + exp2_fast(-LOG2_E * x)); }
 __device__ __forceinline__ int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+// 64 bits as two halves with a carry, in that order in memory: an atomic of 64 bits would be a loop of compare and swap.
+__device__ __forceinline__ void add_shared(u64* to, u64 x) {
+    u32 low = (u32)x, before = add_shared((u32*)to, low), high = (u32)(x >> 32) + (before + low < before);
+    if (high) add_shared((u32*)to + 1, high);
+}
 
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll
@@ -125,8 +127,8 @@ __device__ __forceinline__ uint4 pack8(const float (&x)[8]) {
 
 // Where each row looks: `batch.rs` on the device.
 struct Paged {
-    const int *span, *position;       // [rows]
-    const int *first, *page_start;    // [spans]
+    const int *span, *position;     // [rows]
+    const int *first, *page_start;  // [spans]
     const int* pages;
     int page_tokens;
 };
@@ -143,9 +145,7 @@ struct Context {
         pages = paged.pages + (end > 0 ? paged.page_start[span] : 0);
         page_tokens = paged.page_tokens;
     }
-    __device__ __forceinline__ int slot(int position) const {
-        return pages[position / page_tokens] * page_tokens + position % page_tokens;
-    }
+    __device__ __forceinline__ int slot(int position) const { return pages[position / page_tokens] * page_tokens + position % page_tokens; }
 };
 
 // Cosines and sines of every position: `model/rope.rs` on the device.

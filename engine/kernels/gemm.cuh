@@ -1,9 +1,9 @@
-// The product behind all grouped GEMMs: out[m, n] = sum over k of weights[m, k] * tokens[n, k]. Weights are M and tokens are N, since N can then be as small as
-// 16: an expert has few tokens, and rows of padding would be read and multiplied for nothing.
+// The product behind all grouped GEMMs: out[m, n] = sum over k of weights[m, k] * tokens[n, k]. Weights are M and tokens are N, since N can
+// then be as small as 16: an expert has few tokens, and rows of padding would be read and multiplied for nothing.
 //
-// A block makes 128 weight rows x N tokens in steps of 128 bytes of K: 64 bf16 or 128 e4m3. Copies run STAGES - 1 steps ahead. A row of a step is eight chunks of
-// 16 bytes, chunk c at c ^ (row % 8), so that neither copies nor `ldmatrix` meet in a bank. Warps lie MW x NW. Bits do not depend on N: every output is summed
-// over K by the same instructions in the same order.
+// A block makes 128 weight rows x N tokens in steps of 128 bytes of K: 64 bf16 or 128 e4m3. Copies run STAGES - 1 steps ahead. A row of a
+// step is eight chunks of 16 bytes, chunk c at c ^ (row % 8), so that neither copies nor `ldmatrix` meet in a bank. Warps lie MW x NW. Bits
+// do not depend on N: every output is summed over K by the same instructions in the same order.
 #pragma once
 #include "common.cuh"
 
@@ -38,8 +38,9 @@ template <int N> struct Product {
     __device__ __forceinline__ int m_of(int i, int c) const { return warp_m + i * 16 + lane / 4 + c / 2 * 8; }
     __device__ __forceinline__ int n_of(int j, int c) const { return warp_n + j * 8 + lane % 4 * 2 + c % 2; }
 
-    // `weight(m)` and `token(n)` are where rows begin, null for rows that do not exist; `bytes` is their length, `somewhere` any address to copy nothing from.
-    // With FP8, `scales` fills the factors of the sums of a step: the tensor core's own sums are too short to run over all of K.
+    // `weight(m)` and `token(n)` are where rows begin, null for rows that do not exist; `bytes` is their length, `somewhere` any address to
+    // copy nothing from. With FP8, `scales` fills the factors of the sums of a step: the tensor core's own sums are too short to run over
+    // all of K.
     template <bool FP8, class Weight, class Token, class Scales>
     __device__ __forceinline__ void run(u8* shared, int bytes, const void* somewhere, Weight weight, Token token, Scales scales) {
         const u8 *weights[T::M / T::PASS], *tokens[(N + T::PASS - 1) / T::PASS];
@@ -80,10 +81,15 @@ template <int N> struct Product {
     }
 
     template <bool FP8, class Scales> __device__ __forceinline__ void multiply(const u8* stage, int step, Scales scales) {
-        // Matrices of an `ldmatrix`: weights take rows 0-7, 8-15 at the first chunk, then both at the second; tokens take both chunks of rows 0-7, then of 8-15.
+        // Matrices of an `ldmatrix`: weights take rows 0-7, 8-15 at the first chunk, then both at the second; tokens take both chunks of
+        // rows 0-7, then of 8-15.
         const int m = warp_m + lane % 16, m_chunk = lane / 16, n = warp_n + lane % 8 + lane / 16 * 8, n_chunk = lane / 8 % 2;
-        auto load_weights = [&](u32(&a)[4], int i, int k) { load_matrices(a, stage + (m + i * 16) * 128 + ((2 * k + m_chunk) ^ m % 8) * 16); };
-        auto load_tokens = [&](u32(&b)[4], int j, int k) { load_matrices(b, stage + (T::M + n + j * 16) * 128 + ((2 * k + n_chunk) ^ n % 8) * 16); };
+        auto load_weights = [&](u32(&a)[4], int i, int k) {
+            load_matrices(a, stage + (m + i * 16) * 128 + ((2 * k + m_chunk) ^ m % 8) * 16);
+        };
+        auto load_tokens = [&](u32(&b)[4], int j, int k) {
+            load_matrices(b, stage + (T::M + n + j * 16) * 128 + ((2 * k + n_chunk) ^ n % 8) * 16);
+        };
         if constexpr (!FP8) {
 #pragma unroll
             for (int k = 0; k < 4; k++) {
@@ -124,8 +130,8 @@ template <int N> struct Product {
 #endif
     }
 
-    // Writes `value(i, j, c)` of the first `rows` (of at most ROWS) tile rows in bf16 to where `out(n)` says, null for nowhere, in chunks of 16 bytes.
-    // `place(i, c)` is the row of sums[i][.][c] among ROWS, negative for none.
+    // Writes `value(i, j, c)` of the first `rows` (of at most ROWS) tile rows in bf16 to where `out(n)` says, null for nowhere, in chunks
+    // of 16 bytes. `place(i, c)` is the row of sums[i][.][c] among ROWS, negative for none.
     template <int ROWS, class Value, class Place, class Out>
     __device__ __forceinline__ void store(u8* shared, int rows, Value value, Place place, Out out) {
         bf16* finished = (bf16*)shared;

@@ -1,18 +1,19 @@
 // Attention of single rows over plain keys and values: the query heads that share a key are the M of a product, up to sixteen of them.
 //
-// Bound by memory. The four warps of a block take tiles of sixteen positions in turn, each with its own two stages of `cp.async` and its own softmax, and never
-// wait for each other before the end, when their sums become one.
+// Bound by memory. The four warps of a block take tiles of sixteen positions in turn, each with its own two stages of `cp.async` and its
+// own softmax, and never wait for each other before the end, when their sums become one.
 //
-// queries [rows, heads, HEAD], cache [slots, keys groups x HEAD | values groups x HEAD], out [rows, heads, HEAD]; partial [listed, heads, splits, HEAD].
+// queries [rows, heads, HEAD], cache [slots, keys groups x HEAD | values groups x HEAD], out [rows, heads, HEAD];
+// partial [listed, heads, splits, HEAD], lse [listed, heads, splits].
 // launch: gqa_decode_64 threads=128 shared=36864 tile=16
 // launch: gqa_decode_128 threads=128 shared=69632 tile=16
 #include "attend.cuh"
 
 constexpr int WARPS = 4, TOKENS = 16;
 
-template <int HEAD>
-__device__ __forceinline__ void gqa_decode(const bf16* queries, const bf16* cache, const Paged& paged, const int* rows, int groups, int heads, float scale,
-                                           int split_tokens, int splits, bf16* out, float* partial, float* lse) {
+template <int HEAD> __device__ __forceinline__ void gqa_decode(const bf16* queries, const bf16* cache, const Paged& paged, const int* rows,
+                                                               int groups, int heads, float scale, int split_tokens, int splits, bf16* out,
+                                                               float* partial, float* lse) {
     constexpr int STRIDE = HEAD + 8, HALF = TOKENS * STRIDE, CHUNKS = HEAD / 8, TILES = HEAD / 8;
     DYNAMIC_SHARED(shared);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, listed = blockIdx.y, row = rows ? rows[listed] : listed;
@@ -26,7 +27,8 @@ __device__ __forceinline__ void gqa_decode(const bf16* queries, const bf16* cach
     u32 q[HEAD / 16][4];
     const bf16* query = queries + ((u64)row * heads + first_head + lane / 4) * HEAD;
 #pragma unroll
-    for (int k = 0; k < HEAD / 16; k++) load_operand(q[k], lane / 4 < here ? query + k * 16 : nullptr, lane / 4 + 8 < here ? query + 8 * HEAD + k * 16 : nullptr);
+    for (int k = 0; k < HEAD / 16; k++)
+        load_operand(q[k], lane / 4 < here ? query + k * 16 : nullptr, lane / 4 + 8 < here ? query + 8 * HEAD + k * 16 : nullptr);
 
     bf16* stages = (bf16*)shared + warp * 4 * HALF;  // two stages of keys and values
     const int tiles = ceil_div(split.end - split.begin, TOKENS);
@@ -118,11 +120,11 @@ __device__ __forceinline__ void gqa_decode(const bf16* queries, const bf16* cach
     }
 }
 
-#define GQA_DECODE(head, blocks)                                                                                                                           \
-    KERNEL(128, blocks)                                                                                                                                    \
-    gqa_decode_##head(const bf16* queries, const bf16* cache, Paged paged, const int* rows, int groups, int heads, float scale, int split_tokens,          \
-                      int splits, bf16* out, float* partial, float* lse) {                                                                                 \
-        gqa_decode<head>(queries, cache, paged, rows, groups, heads, scale, split_tokens, splits, out, partial, lse);                                      \
+#define GQA_DECODE(head, blocks)                                                                                                \
+    KERNEL(128, blocks)                                                                                                         \
+    gqa_decode_##head(const bf16* queries, const bf16* cache, Paged paged, const int* rows, int groups, int heads, float scale, \
+                      int split_tokens, int splits, bf16* out, float* partial, float* lse) {                                    \
+        gqa_decode<head>(queries, cache, paged, rows, groups, heads, scale, split_tokens, splits, out, partial, lse);           \
     }
 GQA_DECODE(64, 4)
 GQA_DECODE(128, 3)

@@ -1,18 +1,21 @@
-// Causal attention of up to 64 consecutive rows of a span, one head a block: each of four warps has 16 rows, all share tiles of 64 keys and values, and the next
-// keys are on their way while values are multiplied.
-// queries [rows, heads, HEAD], cache [slots, keys groups x HEAD | values groups x HEAD], blocks {first row, rows}, out [rows, heads, HEAD], lse [rows, heads] or null.
+// Causal attention of up to 64 consecutive rows of a span, one head a block: each of four warps has 16 rows, all share tiles of 64 keys and
+// values, and the next keys are on their way while values are multiplied.
+//
+// queries [rows, heads, HEAD], cache [slots, keys groups x HEAD | values groups x HEAD], blocks {first row, rows}, out [rows, heads, HEAD],
+// lse [rows, heads] or null.
 // launch: gqa_prefill_64 threads=128 shared=36864 tile=64
 // launch: gqa_prefill_128 threads=128 shared=69632 tile=64
 #include "attend.cuh"
 
 constexpr int TOKENS = 64;
 
-template <int HEAD>
-__device__ __forceinline__ void gqa_prefill(const bf16* queries, const bf16* cache, const Paged& paged, const int2* blocks, int groups, int heads,
-                                            float scale, bf16* out, float* lse) {
+template <int HEAD> __device__ __forceinline__ void gqa_prefill(const bf16* queries, const bf16* cache, const Paged& paged,
+                                                                const int2* blocks, int groups, int heads, float scale, bf16* out,
+                                                                float* lse) {
     constexpr int STRIDE = HEAD + 8, HALF = TOKENS * STRIDE, CHUNKS = HEAD / 8, TILES = HEAD / 8;
     DYNAMIC_SHARED(shared);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = blockIdx.x, group = head / (heads / groups), entry = 2 * groups * HEAD;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = blockIdx.x, group = head / (heads / groups),
+              entry = 2 * groups * HEAD;
     const int2 block = blocks[gridDim.y - 1 - blockIdx.y];  // the longest contexts first
     const Context context(paged, block.x + block.y - 1);
     const int tiles = ceil_div(context.end - context.begin, TOKENS);
@@ -37,7 +40,8 @@ __device__ __forceinline__ void gqa_prefill(const bf16* queries, const bf16* cac
             bf16* to = stages + (index % 2 * 2 + side) * HALF;
 #pragma unroll
             for (int i = 0; i < TOKENS * CHUNKS / 128; i++) {
-                int chunk = i * 128 + threadIdx.x, part = chunk % CHUNKS, token = chunk / CHUNKS, position = context.begin + index * TOKENS + token;
+                int chunk = i * 128 + threadIdx.x, part = chunk % CHUNKS, token = chunk / CHUNKS,
+                    position = context.begin + index * TOKENS + token;
                 bool valid = position < context.end;
                 const bf16* from = cache + (u64)(valid ? context.slot(position) : 0) * entry + (side * groups + group) * HEAD + part * 8;
                 copy16(to + token * STRIDE + part * 8, from, valid);
@@ -111,11 +115,11 @@ __device__ __forceinline__ void gqa_prefill(const bf16* queries, const bf16* cac
     }
 }
 
-#define GQA_PREFILL(head, blocks_of_sm)                                                                                                                    \
-    KERNEL(128, blocks_of_sm)                                                                                                                              \
-    gqa_prefill_##head(const bf16* queries, const bf16* cache, Paged paged, const int2* blocks, int groups, int heads, float scale, bf16* out,             \
-                       float* lse) {                                                                                                                       \
-        gqa_prefill<head>(queries, cache, paged, blocks, groups, heads, scale, out, lse);                                                                  \
+#define GQA_PREFILL(head, blocks_of_sm)                                                                                             \
+    KERNEL(128, blocks_of_sm)                                                                                                       \
+    gqa_prefill_##head(const bf16* queries, const bf16* cache, Paged paged, const int2* blocks, int groups, int heads, float scale, \
+                       bf16* out, float* lse) {                                                                                     \
+        gqa_prefill<head>(queries, cache, paged, blocks, groups, heads, scale, out, lse);                                           \
     }
 GQA_PREFILL(64, 4)
 GQA_PREFILL(128, 2)

@@ -4,9 +4,8 @@
 // launch: linear_heads_n64 threads=128 shared=98304 tile=64
 #include "gemm.cuh"
 
-template <int N>
-__device__ __forceinline__ void linear_heads(const bf16* x, int x_row, int x_head, const bf16* const* weights, bf16* out, int out_row, int out_head,
-                                             int outputs, int inputs, int rows) {
+template <int N> __device__ __forceinline__ void linear_heads(const bf16* x, int x_row, int x_head, const bf16* const* weights, bf16* out,
+                                                              int out_row, int out_head, int outputs, int inputs, int rows) {
     DYNAMIC_SHARED(shared);
     const int first_n = blockIdx.x * N, first_m = blockIdx.y * Tile<N>::M, head = blockIdx.z;
     auto weight = [&](int m) { return first_m + m < outputs ? (const u8*)(weights[head] + (u64)(first_m + m) * inputs) : nullptr; };
@@ -20,11 +19,11 @@ __device__ __forceinline__ void linear_heads(const bf16* x, int x_row, int x_hea
     product.template store<Tile<N>::M>(shared, outputs - first_m, value, place, to);
 }
 
-#define LINEAR_HEADS(n, blocks)                                                                                                                            \
-    KERNEL(128, blocks)                                                                                                                                    \
-    linear_heads_n##n(const bf16* x, int x_row, int x_head, const bf16* const* weights, bf16* out, int out_row, int out_head, int outputs, int inputs,     \
-                      int rows) {                                                                                                                          \
-        linear_heads<n>(x, x_row, x_head, weights, out, out_row, out_head, outputs, inputs, rows);                                                         \
+#define LINEAR_HEADS(n, blocks)                                                                                                            \
+    KERNEL(128, blocks)                                                                                                                    \
+    linear_heads_n##n(const bf16* x, int x_row, int x_head, const bf16* const* weights, bf16* out, int out_row, int out_head, int outputs, \
+                      int inputs, int rows) {                                                                                              \
+        linear_heads<n>(x, x_row, x_head, weights, out, out_row, out_head, outputs, inputs, rows);                                         \
     }
 LINEAR_HEADS(16, 3)
 LINEAR_HEADS(64, 2)

@@ -1,12 +1,16 @@
 // Latent attention in the absorbed form: all heads of a row share one cached entry [latent 512 | key 64], which is key and value at once.
 //
-// Sixteen heads of a row are the M of a product, so nothing is padded. A block has four warps for each such tile of queries and walks over 32 positions at a time,
-// two stages of `cp.async`. Scores: each warp multiplies its quarter of the 576 channels, whose queries stay in registers; the quarters are added up through
-// shared memory in the order in which they lie in registers, so that this is free of bank conflicts. Values: each warp has its quarter of the 512 latents. An
-// entry is so read from shared memory twice for each tile of queries and from device memory once.
+// Sixteen heads of a row are the M of a product, so nothing is padded. A block has four warps for each such tile of queries and walks over
+// 32 positions at a time, two stages of `cp.async`. Scores: each warp multiplies its quarter of the 576 channels, whose queries stay in
+// registers; the quarters are added up through shared memory in the order in which they lie in registers, so that this is free of bank
+// conflicts. Values: each warp has its quarter of the 512 latents. An entry is so read from shared memory twice for each tile of queries
+// and from device memory once.
 //
-// queries [rows, heads, 576], cache [slots, 576], out [rows, heads, 512]; partial [listed, heads, splits, 512], lse [listed, heads, splits].
-// Two tiles of queries are 32 heads of one row, or the 16 heads of two rows of a span; each sees the same tiles of positions as alone, so the bits are the same.
+// Two tiles of queries are 32 heads of one row, or the 16 heads of two rows of a span; each sees the same tiles of positions as alone, so
+// the bits are the same.
+//
+// queries [rows, heads, 576], cache [slots, 576], out [rows, heads, 512];
+// partial [listed, heads, splits, 512], lse [listed, heads, splits].
 // launch: mla_decode_h16 threads=128 shared=82944 tile=16
 // launch: mla_decode_h32 threads=256 shared=91136 tile=32
 // launch: mla_prefill threads=256 shared=91136 tile=2
@@ -41,8 +45,8 @@ template <int TILES> struct Latents {
     }
 
     // Attends from `begin` to `query_end` (at most `end`) for this warp's tile: sums of its quarter of the latents, not yet divided.
-    __device__ __forceinline__ void attend(const bf16* queries, int heads, Query query, const bf16* cache, const Context& context, int begin, int end,
-                                           int query_end, float scale, float (&sums)[16][4], Softmax& softmax) {
+    __device__ __forceinline__ void attend(const bf16* queries, int heads, Query query, const bf16* cache, const Context& context,
+                                           int begin, int end, int query_end, float scale, float (&sums)[16][4], Softmax& softmax) {
         const int tile = warp / 4, quarter = warp % 4;
         u32 q[9][4];
         const bf16* low = query.row < 0 ? nullptr : queries + ((u64)query.row * heads + query.head + lane / 4) * ENTRY + quarter * 144;
@@ -123,9 +127,9 @@ template <int TILES> struct Latents {
     }
 };
 
-template <int TILES>
-__device__ __forceinline__ void mla_decode(const bf16* queries, const bf16* cache, const Paged& paged, const int* rows, int heads, float scale,
-                                           int split_tokens, int splits, bf16* out, float* partial, float* lse) {
+template <int TILES> __device__ __forceinline__ void mla_decode(const bf16* queries, const bf16* cache, const Paged& paged, const int* rows,
+                                                                int heads, float scale, int split_tokens, int splits, bf16* out,
+                                                                float* partial, float* lse) {
     DYNAMIC_SHARED(shared);
     const int listed = blockIdx.y, row = rows ? rows[listed] : listed;
     const Context context(paged, row);
@@ -149,14 +153,14 @@ __device__ __forceinline__ void mla_decode(const bf16* queries, const bf16* cach
 }
 
 KERNEL(128, 2)
-mla_decode_h16(const bf16* queries, const bf16* cache, Paged paged, const int* rows, int heads, float scale, int split_tokens, int splits, bf16* out,
-               float* partial, float* lse) {
+mla_decode_h16(const bf16* queries, const bf16* cache, Paged paged, const int* rows, int heads, float scale, int split_tokens, int splits,
+               bf16* out, float* partial, float* lse) {
     mla_decode<1>(queries, cache, paged, rows, heads, scale, split_tokens, splits, out, partial, lse);
 }
 
 KERNEL(256, 1)
-mla_decode_h32(const bf16* queries, const bf16* cache, Paged paged, const int* rows, int heads, float scale, int split_tokens, int splits, bf16* out,
-               float* partial, float* lse) {
+mla_decode_h32(const bf16* queries, const bf16* cache, Paged paged, const int* rows, int heads, float scale, int split_tokens, int splits,
+               bf16* out, float* partial, float* lse) {
     mla_decode<2>(queries, cache, paged, rows, heads, scale, split_tokens, splits, out, partial, lse);
 }
 
@@ -169,6 +173,7 @@ KERNEL(256, 1) mla_prefill(const bf16* queries, const bf16* cache, Paged paged, 
     const int tile = latents.warp / 4, row = tile < block.y ? block.x + tile : -1;
     float sums[16][4] = {};
     Softmax softmax;
-    latents.attend(queries, heads, {row, 0}, cache, last, last.begin, last.end, row < 0 ? 0 : paged.position[row] + 1, scale * LOG2_E, sums, softmax);
+    latents.attend(queries, heads, {row, 0}, cache, last, last.begin, last.end, row < 0 ? 0 : paged.position[row] + 1, scale * LOG2_E, sums,
+                   softmax);
     if (row >= 0 && softmax.total[0] > 0.0f) latents.store(out + (u64)row * heads * LATENT, sums, softmax);
 }

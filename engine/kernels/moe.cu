@@ -10,23 +10,24 @@
 // launch: moe_reduce threads=128
 #include "moe.cuh"
 
-#define EXPERTS(n, blocks)                                                                                                                                 \
-    KERNEL(Tile<n>::THREADS, blocks)                                                                                                                       \
-    moe_gate_up_n##n(const bf16* x, const int* order, const ExpertTile* tiles, const bf16* const* weights, bf16* out, int inputs, int inner,               \
-                     int routes_of_row) {                                                                                                                  \
-        gate_up<n, false>(x, order, tiles, (const void* const*)weights, Fp8Scales(), out, inputs, inner, routes_of_row);                                   \
-    }                                                                                                                                                      \
-    KERNEL(Tile<n>::THREADS, blocks)                                                                                                                       \
-    moe_down_n##n(const bf16* h, const int* order, const ExpertTile* tiles, const bf16* const* weights, const float* route_weights, bf16* out, int inputs, \
-                  int outputs) {                                                                                                                           \
-        down<n, false>(h, order, tiles, (const void* const*)weights, Fp8Scales(), route_weights, out, inputs, outputs);                                    \
+#define EXPERTS(n, blocks)                                                                                                          \
+    KERNEL(Tile<n>::THREADS, blocks)                                                                                                \
+    moe_gate_up_n##n(const bf16* x, const int* order, const ExpertTile* tiles, const bf16* const* weights, bf16* out, int inputs,   \
+                     int inner, int routes_of_row) {                                                                                \
+        gate_up<n, false>(x, order, tiles, (const void* const*)weights, Fp8Scales(), out, inputs, inner, routes_of_row);            \
+    }                                                                                                                               \
+    KERNEL(Tile<n>::THREADS, blocks)                                                                                                \
+    moe_down_n##n(const bf16* h, const int* order, const ExpertTile* tiles, const bf16* const* weights, const float* route_weights, \
+                  bf16* out, int inputs, int outputs) {                                                                             \
+        down<n, false>(h, order, tiles, (const void* const*)weights, Fp8Scales(), route_weights, out, inputs, outputs);             \
     }
 EXPERTS(16, 3)
 EXPERTS(32, 2)
 EXPERTS(64, 2)
 EXPERTS(128, 2)
 
-// stream[row] += the answers of the row's routes, in the order of rising expert; y [rows, routes_of_row, width]. Routes of no expert were not written.
+// stream[row] += the answers of the row's routes, in the order of rising expert; y [rows, routes_of_row, width]. Routes of no expert were
+// not written.
 KERNEL(128, 8) moe_reduce(const bf16* y, const int* ids, float* stream, int routes_of_row, int width) {
     const int row = blockIdx.x;
     for (int i = threadIdx.x; i < width / 8; i += blockDim.x) {

@@ -1,6 +1,6 @@
-// Sorts routes by expert, those of one expert in their own order, and cuts each expert's into tiles of `tile_rows`. A block belongs to one expert: it counts all
-// routes, since an expert begins where those before it end, and then writes the places of its own. Nothing waits for another block or for the host, and the
-// counts are integers, so that their order does not matter.
+// Sorts routes by expert, those of one expert in their own order, and cuts each expert's into tiles of `tile_rows`. A block belongs to one
+// expert: it counts all routes, since an expert begins where those before it end, and then writes the places of its own. Nothing waits for
+// another block or for the host, and the counts are integers, so that their order does not matter.
 // ids [routes], order [routes]: place -> route; tiles [tiles_max] of {expert, first place, count, 0}, count 0 where there is none.
 // launch: permute threads=256
 #include "common.cuh"

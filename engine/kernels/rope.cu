@@ -20,7 +20,8 @@ __device__ __forceinline__ void put(bf16* out, const Rotary& rotary, int pair, P
     out[pair + rotary.pairs] = to_bf16(x.second);
 }
 
-// The last 2 x pairs channels of each head of x [rows, heads, x_head], rotated, to the last of each head of out [rows, heads, out_head]. One thread a pair.
+// The last 2 x pairs channels of each head of x [rows, heads, x_head], rotated, to the last of each head of out [rows, heads, out_head].
+// One thread a pair.
 KERNEL(256, 4)
 rope_heads(const bf16* x, int x_head, bf16* out, int out_head, int heads, Rotary rotary, const int* position, int rows) {
     u64 index = (u64)blockIdx.x * 256 + threadIdx.x;
@@ -53,7 +54,8 @@ mla_cache(const bf16* x, const float* weight, float epsilon, Rotary rotary, cons
         for (int j = 0; j < 8; j++) v[j] = v[j] * scale * weight[8 * i + j];
         ((uint4*)entry)[i] = pack8(v);
     }
-    for (int pair = lane; pair < rotary.pairs; pair += 32) put(entry + latent, rotary, pair, rotate(from + latent, rotary, position[row], pair));
+    for (int pair = lane; pair < rotary.pairs; pair += 32)
+        put(entry + latent, rotary, pair, rotate(from + latent, rotary, position[row], pair));
 }
 
 // cache[slot] = [rope(keys) | values]; keys and values [rows, width] of heads that rotate whole. One block a row.

@@ -1,6 +1,7 @@
-// The router's choice, one warp a row, for every family: scores by softmax or sigmoid, a bias that only selects, groups that are let in whole. Ties go to the
-// lower index. Chosen experts stand in rising order, then the shared ones with weight 1.
-// logits [rows, experts] f32; ids and weights [rows, per_token + shared]. A warp keeps a row's scores in shared memory, lane i those of experts i, i + 32, ….
+// The router's choice, one warp a row, for every family: scores by softmax or sigmoid, a bias that only selects, groups that are let in
+// whole. Ties go to the lower index. Chosen experts stand in rising order, then the shared ones with weight 1. A warp
+// keeps a row's scores in shared memory, lane i those of experts i, i + 32, ….
+// logits [rows, experts] f32, bias [experts], ids and weights [rows, per_token + shared].
 // launch: route threads=128
 #include "common.cuh"
 
@@ -50,8 +51,8 @@ __device__ __forceinline__ void close_groups(float* choice, float* groups, int e
 }
 
 KERNEL(128, 8)
-route(const float* logits, const float* bias, const int* position, int* ids, float* weights, int experts, int per_token, int shared, int flags, int groups,
-      int groups_kept, float scale, int rows) {
+route(const float* logits, const float* bias, const int* position, int* ids, float* weights, int experts, int per_token, int shared,
+      int flags, int groups, int groups_kept, float scale, int rows) {
     __shared__ float all_scores[4][EXPERTS], all_choices[4][EXPERTS], all_groups[4][128];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = blockIdx.x * 4 + warp, routes = per_token + shared;
     if (row >= rows) return;

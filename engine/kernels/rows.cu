@@ -113,6 +113,6 @@ KERNEL(128, 8) swiglu(const bf16* x, bf16* out, int width, int total) {
     unpack8(*(const uint4*)row, gate);
     unpack8(*(const uint4*)(row + width), up);
 #pragma unroll
-    for (int j = 0; j < 8; j++) gate[j] = gate[j] / (1.0f + exp2_fast(-LOG2_E * gate[j])) * up[j];
+    for (int j = 0; j < 8; j++) gate[j] = silu(gate[j]) * up[j];
     *(uint4*)(out + i) = pack8(gate);
 }

@@ -1,9 +1,11 @@
 // Draws a token from logits as `engine/src/sample.rs` does: the random number depends on seed and position alone.
 //
-// Every restriction (top-k, min-p, top-p) leaves a beginning of the candidates ordered best first, the lower id first among equals, and so does a draw: it is
-// the candidate at which the sum of weights passes a random share. All are one search for the place where a sum of counts or of weights reaches a target. It goes
-// down the bits of the logits in three histograms of 2048 bins, so nothing is sorted. Weights are whole numbers, of which 2^40 is the best candidate's: sums are
-// exact in any order, and atomics in shared memory do no harm. Without top-k and top-p candidates are passed in order of ids, which sample.rs does, too.
+// Every restriction (top-k, min-p, top-p) leaves a beginning of the candidates ordered best first, the lower id first among equals, and so
+// does a draw: it is the candidate at which the sum of weights passes a random share. All are one search for the place where a sum of
+// counts or of weights reaches a target. It goes down the bits of the logits in three histograms of 2048 bins, so nothing is sorted.
+// Weights are whole numbers, of which 2^40 is the best candidate's: sums are exact in any order, and atomics in shared memory do no harm.
+// Without top-k and top-p candidates are passed in order of ids, which sample.rs does, too.
+//
 // logits [rows, vocabulary], one block a row.
 // launch: sample threads=512
 #include "common.cuh"
@@ -26,8 +28,8 @@ struct Row {
     const u32* mask;  // null allows all
     int vocabulary;
     float highest, temperature, min_p;
-    u64* bins;       // [BINS]
-    u64* of_warps;   // [WARPS + 1]
+    u64* bins;      // [BINS]
+    u64* of_warps;  // [WARPS + 2]
 
     __device__ __forceinline__ bool allows(int id) const { return !mask || mask[id / 32] >> id % 32 & 1; }
     __device__ __forceinline__ u64 weight(float logit) const {
@@ -149,7 +151,14 @@ KERNEL(THREADS, 2) sample(const float* logits, const Draw* draws, const u32* mas
     __shared__ u64 bins[BINS], of_warps[WARPS + 2];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const Draw draw = draws ? draws[blockIdx.x] : Draw{0.0f, 1.0f, 0.0f, 0, 0, 0};
-    Row row = {logits + (u64)blockIdx.x * vocabulary, masks ? masks + (u64)blockIdx.x * mask_words : nullptr, vocabulary, 0.0f, draw.temperature, draw.min_p, bins, of_warps};
+    Row row = {logits + (u64)blockIdx.x * vocabulary,
+               masks ? masks + (u64)blockIdx.x * mask_words : nullptr,
+               vocabulary,
+               0.0f,
+               draw.temperature,
+               draw.min_p,
+               bins,
+               of_warps};
 
     // The best: the highest key, then the lowest id. A logit that is not a number spoils the row.
     u64 best = 0;

@@ -26,8 +26,7 @@ type Program = *mut c_void;
 type Status = c_int;
 type SizeOf = unsafe extern "C" fn(Program, *mut usize) -> Status;
 type Read = unsafe extern "C" fn(Program, *mut c_char) -> Status;
-type Create =
-    unsafe extern "C" fn(*mut Program, *const c_char, *const c_char, c_int, *const *const c_char, *const *const c_char) -> Status;
+type Create = unsafe extern "C" fn(*mut Program, *const c_char, *const c_char, c_int, *const *const c_char, *const *const c_char) -> Status;
 type Compile = unsafe extern "C" fn(Program, c_int, *const *const c_char) -> Status;
 type Destroy = unsafe extern "C" fn(*mut Program) -> Status;
 
@@ -61,14 +60,7 @@ impl Nvrtc {
         // SAFETY: all strings outlive the calls, the counts are those of the arrays, and the signatures are those of NVRTC 13.
         unsafe {
             let create: Symbol<Create> = self.library.get(b"nvrtcCreateProgram")?;
-            let status = create(
-                &mut program,
-                source.as_ptr(),
-                file.as_ptr(),
-                headers.len() as c_int,
-                contents.as_ptr(),
-                names.as_ptr(),
-            );
+            let status = create(&mut program, source.as_ptr(), file.as_ptr(), headers.len() as c_int, contents.as_ptr(), names.as_ptr());
             ensure!(status == 0, "nvrtcCreateProgram: {status}");
             let compile: Symbol<Compile> = self.library.get(b"nvrtcCompileProgram")?;
             let status = compile(program, options.len() as c_int, options.as_ptr());

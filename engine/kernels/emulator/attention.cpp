@@ -1,4 +1,5 @@
-// Attention over paged contexts against sums in doubles: odd page sizes, pages in any order, contexts of one token and of many splits, windows, padding rows.
+// Attention over paged contexts against sums in doubles: odd page sizes, pages in any order, contexts of one token and of many splits,
+// windows, padding rows.
 #include "attend.cuh"
 #include "emulator/check.h"
 
@@ -62,8 +63,9 @@ struct Sizes {
     int heads, of_group, entry, key_width, key_stride, value_first, value_width, value_stride;
 };
 
-static std::vector<double> attended(const Scene& scene, const Sizes& sizes, const Buffer<bf16>& queries, const Buffer<bf16>& cache, double scale,
-                                    const std::vector<int>& rows, const Buffer<bf16>& before, std::vector<double>* lse = nullptr) {
+static std::vector<double> attended(const Scene& scene, const Sizes& sizes, const Buffer<bf16>& queries, const Buffer<bf16>& cache,
+                                    double scale, const std::vector<int>& rows, const Buffer<bf16>& before,
+                                    std::vector<double>* lse = nullptr) {
     std::vector<double> want;
     for (size_t i = 0; i < before.size; i++) want.push_back(to_float(before[i]));
     for (int row : rows)
@@ -74,14 +76,17 @@ static std::vector<double> attended(const Scene& scene, const Sizes& sizes, cons
             for (int slot : scene.slots_of(row)) {
                 double score = 0;
                 for (int i = 0; i < sizes.key_width; i++)
-                    score += (double)to_float(queries[(row * sizes.heads + head) * sizes.key_width + i]) * to_float(cache[(size_t)slot * sizes.entry + group * sizes.key_stride + i]);
+                    score += (double)to_float(queries[(row * sizes.heads + head) * sizes.key_width + i]) *
+                             to_float(cache[(size_t)slot * sizes.entry + group * sizes.key_stride + i]);
                 weights.push_back(std::exp(score * scale)), total += weights.back();
             }
             if (lse && total > 0) (*lse)[row * sizes.heads + head] = std::log(total);
             for (int i = 0; i < sizes.value_width && total > 0; i++) {
                 double sum = 0;
                 int index = 0;
-                for (int slot : scene.slots_of(row)) sum += weights[index++] * to_float(cache[(size_t)slot * sizes.entry + sizes.value_first + group * sizes.value_stride + i]);
+                for (int slot : scene.slots_of(row))
+                    sum +=
+                        weights[index++] * to_float(cache[(size_t)slot * sizes.entry + sizes.value_first + group * sizes.value_stride + i]);
                 want[(row * sizes.heads + head) * sizes.value_width + i] = sum / total;
             }
         }
@@ -100,18 +105,22 @@ static std::vector<int> all_rows(int rows) {
 }
 
 // A decode kernel with splits, then their combination. `run(rows, split_tokens, splits, out, partial, lse)` launches it.
-template <class Run>
-static void decode(const std::string& name, const Scene& scene, const Sizes& sizes, const Buffer<bf16>& queries, const Buffer<bf16>& cache, float scale,
-                   int split_tokens, const std::vector<int>& listed, Run run) {
+template <class Run> static void decode(const std::string& name, const Scene& scene, const Sizes& sizes, const Buffer<bf16>& queries,
+                                        const Buffer<bf16>& cache, float scale, int split_tokens, const std::vector<int>& listed, Run run) {
     int longest = *std::max_element(scene.position.begin(), scene.position.end()) + 1, splits = ceil_div(longest, split_tokens);
     auto rows = of(listed);
     auto out = blank((size_t)scene.rows * sizes.heads * sizes.value_width);
     auto want = attended(scene, sizes, queries, cache, scale, listed, out);
     Buffer<float> partial(listed.size() * sizes.heads * splits * sizes.value_width), lse(listed.size() * sizes.heads * splits);
     run(rows.at(), splits, out, partial, lse);
-    launch(launch_attend_combine, {(u32)sizes.heads, (u32)listed.size()},
-           [&] { attend_combine(partial.at(), lse.at(), scene.paged, rows.at(), sizes.heads, sizes.value_width, split_tokens, splits, out.at()); }, out);
-    report(text("%s: %d heads, longest %d, splits of %d, pages of %d", name.c_str(), sizes.heads, longest, split_tokens, scene.page_tokens), nmse(out, want, sizes.value_width), 1e-4);
+    launch(
+        launch_attend_combine, {(u32)sizes.heads, (u32)listed.size()},
+        [&] {
+            attend_combine(partial.at(), lse.at(), scene.paged, rows.at(), sizes.heads, sizes.value_width, split_tokens, splits, out.at());
+        },
+        out);
+    report(text("%s: %d heads, longest %d, splits of %d, pages of %d", name.c_str(), sizes.heads, longest, split_tokens, scene.page_tokens),
+           nmse(out, want, sizes.value_width), 1e-4);
 }
 
 TEST(mla) {
@@ -120,25 +129,41 @@ TEST(mla) {
         Scene scene(page_tokens, {{1, 1, 0}, {33, 2, 0}, {200, 1, 70}, {131, 1, 0}}, true);
         Sizes sizes{heads, heads, 576, 576, 0, 0, 512, 0};
         auto queries = random_bf16((size_t)scene.rows * heads * 576, 0.4f), cache = random_bf16((size_t)scene.slots * 576);
-        decode("mla_decode_h16", scene, sizes, queries, cache, scale, split, {4, 0, 1, 5, 3}, [&](const int* rows, int splits, auto& out, auto& partial, auto& lse) {
-            launch(launch_mla_decode_h16, {(u32)heads / 16, 5, (u32)splits},
-                   [&] { mla::mla_decode_h16(queries.at(), cache.at(), scene.paged, rows, heads, scale, split, splits, out.at(), partial.at(), lse.at()); }, out, partial, lse);
-        });
+        decode("mla_decode_h16", scene, sizes, queries, cache, scale, split, {4, 0, 1, 5, 3},
+               [&](const int* rows, int splits, auto& out, auto& partial, auto& lse) {
+                   launch(
+                       launch_mla_decode_h16, {(u32)heads / 16, 5, (u32)splits},
+                       [&] {
+                           mla::mla_decode_h16(queries.at(), cache.at(), scene.paged, rows, heads, scale, split, splits, out.at(),
+                                               partial.at(), lse.at());
+                       },
+                       out, partial, lse);
+               });
         if (heads % 32 == 0)
-            decode("mla_decode_h32", scene, sizes, queries, cache, scale, split, {4, 0, 1}, [&](const int* rows, int splits, auto& out, auto& partial, auto& lse) {
-                launch(launch_mla_decode_h32, {(u32)heads / 32, 3, (u32)splits},
-                       [&] { mla::mla_decode_h32(queries.at(), cache.at(), scene.paged, rows, heads, scale, split, splits, out.at(), partial.at(), lse.at()); }, out, partial, lse);
-            });
+            decode("mla_decode_h32", scene, sizes, queries, cache, scale, split, {4, 0, 1},
+                   [&](const int* rows, int splits, auto& out, auto& partial, auto& lse) {
+                       launch(
+                           launch_mla_decode_h32, {(u32)heads / 32, 3, (u32)splits},
+                           [&] {
+                               mla::mla_decode_h32(queries.at(), cache.at(), scene.paged, rows, heads, scale, split, splits, out.at(),
+                                                   partial.at(), lse.at());
+                           },
+                           out, partial, lse);
+                   });
     }
     Scene scene(7, {{5, 5, 0}, {90, 3, 0}, {64, 2, 40}, {1, 1, 0}}, true);
     Sizes sizes{16, 16, 576, 576, 0, 0, 512, 0};
     auto queries = random_bf16((size_t)scene.rows * 16 * 576, 0.4f), cache = random_bf16((size_t)scene.slots * 576);
     auto out = blank((size_t)scene.rows * 16 * 512), alone = blank((size_t)scene.rows * 16 * 512);
     auto blocks = of<int2>({{0, 2}, {2, 2}, {4, 1}, {5, 2}, {7, 1}, {8, 2}, {10, 1}, {11, 1}});
-    launch(launch_mla_prefill, {8}, [&] { mla::mla_prefill(queries.at(), cache.at(), scene.paged, blocks.at(), 16, scale, out.at()); }, out);
-    report("mla_prefill: 12 rows of 4 spans, pages of 7", nmse(out, attended(scene, sizes, queries, cache, scale, all_rows(scene.rows), alone), 512), 1e-4);
-    launch(launch_mla_decode_h16, {1, (u32)scene.rows, 1},
-           [&] { mla::mla_decode_h16(queries.at(), cache.at(), scene.paged, nullptr, 16, scale, 512, 1, alone.at(), nullptr, nullptr); }, alone);
+    launch(
+        launch_mla_prefill, {8}, [&] { mla::mla_prefill(queries.at(), cache.at(), scene.paged, blocks.at(), 16, scale, out.at()); }, out);
+    report("mla_prefill: 12 rows of 4 spans, pages of 7",
+           nmse(out, attended(scene, sizes, queries, cache, scale, all_rows(scene.rows), alone), 512), 1e-4);
+    launch(
+        launch_mla_decode_h16, {1, (u32)scene.rows, 1},
+        [&] { mla::mla_decode_h16(queries.at(), cache.at(), scene.paged, nullptr, 16, scale, 512, 1, alone.at(), nullptr, nullptr); },
+        alone);
     expect("a row has the same bits alone and beside its neighbour", out.bytes() == alone.bytes());
 }
 
@@ -153,8 +178,13 @@ TEST(gqa) {
         decode(text("gqa_decode_%d (%d groups)", head, groups), scene, sizes, queries, cache, scale, split, {4, 0, 1, 5, 3},
                [&](const int* rows, int splits, auto& out, auto& partial, auto& lse) {
                    auto kernel = head == 64 ? gqa::gqa_decode_64 : gqa::gqa_decode_128;
-                   launch(head == 64 ? launch_gqa_decode_64 : launch_gqa_decode_128, {x, 5, (u32)splits},
-                          [&] { kernel(queries.at(), cache.at(), scene.paged, rows, groups, heads, scale, split, splits, out.at(), partial.at(), lse.at()); }, out, partial, lse);
+                   launch(
+                       head == 64 ? launch_gqa_decode_64 : launch_gqa_decode_128, {x, 5, (u32)splits},
+                       [&] {
+                           kernel(queries.at(), cache.at(), scene.paged, rows, groups, heads, scale, split, splits, out.at(), partial.at(),
+                                  lse.at());
+                       },
+                       out, partial, lse);
                });
     }
 }
@@ -172,9 +202,11 @@ TEST(gqa_prefill) {
         for (int i = 0; i < scene.rows * heads; i++) lse[i] = 0.0f;
         auto blocks = of<int2>({{0, 64}, {64, 6}, {70, 9}, {79, 20}, {99, 1}, {100, 1}});
         auto kernel = head == 64 ? prefill::gqa_prefill_64 : prefill::gqa_prefill_128;
-        launch(head == 64 ? launch_gqa_prefill_64 : launch_gqa_prefill_128, {(u32)heads, 6},
-               [&] { kernel(queries.at(), cache.at(), scene.paged, blocks.at(), groups, heads, scale, out.at(), lse.at()); }, out, lse);
-        report(text("gqa_prefill_%d: %d rows of 4 spans, %d heads, %d groups", head, scene.rows, heads, groups), nmse(out, want, head), 1e-4);
+        launch(
+            head == 64 ? launch_gqa_prefill_64 : launch_gqa_prefill_128, {(u32)heads, 6},
+            [&] { kernel(queries.at(), cache.at(), scene.paged, blocks.at(), groups, heads, scale, out.at(), lse.at()); }, out, lse);
+        report(text("gqa_prefill_%d: %d rows of 4 spans, %d heads, %d groups", head, scene.rows, heads, groups), nmse(out, want, head),
+               1e-4);
         report("  its lse", nmse(lse, sums), 1e-6);
     }
 }
@@ -185,10 +217,14 @@ TEST(attend_any) {
         auto queries = random_bf16(scene.rows * sizes.heads * sizes.key_width), cache = random_bf16(scene.slots * sizes.entry);
         auto out = blank(scene.rows * sizes.heads * sizes.value_width);
         auto want = attended(scene, sizes, queries, cache, 0.2, all_rows(scene.rows), out);
-        launch(launch_attend_any, {(u32)sizes.heads, (u32)scene.rows}, [&] {
-            any::attend_any(queries.at(), cache.at(), sizes.entry, scene.paged, nullptr, sizes.heads, sizes.of_group, sizes.key_width, sizes.key_stride, sizes.value_first,
-                            sizes.value_width, sizes.value_stride, 0.2f, out.at());
-        }, out);
-        report(text("attend_any: %d heads, keys of %d, values of %d", sizes.heads, sizes.key_width, sizes.value_width), nmse(out, want, sizes.value_width), 1e-5);
+        launch(
+            launch_attend_any, {(u32)sizes.heads, (u32)scene.rows},
+            [&] {
+                any::attend_any(queries.at(), cache.at(), sizes.entry, scene.paged, nullptr, sizes.heads, sizes.of_group, sizes.key_width,
+                                sizes.key_stride, sizes.value_first, sizes.value_width, sizes.value_stride, 0.2f, out.at());
+            },
+            out);
+        report(text("attend_any: %d heads, keys of %d, values of %d", sizes.heads, sizes.key_width, sizes.value_width),
+               nmse(out, want, sizes.value_width), 1e-5);
     }
 }

@@ -1,6 +1,8 @@
-// What the tests share: random numbers, buffers of exact size, runs of a kernel in several orders, and comparison by normalised mean square error.
+// What the tests share: random numbers, buffers of exact size, runs of a kernel in several orders, and comparison by normalised mean square
+// error.
 #pragma once
 #include <random>
+#include <set>
 #include <string>
 
 #include "common.cuh"
@@ -17,12 +19,13 @@ inline std::vector<Test>& tests() {
     return all;
 }
 inline bool add(const char* name, void (*run)()) { return tests().push_back({name, run}), true; }
-#define TEST(name)             \
-    static void test_##name(); \
+#define TEST(name)                                                   \
+    static void test_##name();                                       \
     static const bool added_##name = check::add(#name, test_##name); \
     static void test_##name()
 
 inline bool failed = false;
+inline std::set<std::string> launched;  // names of kernels
 inline std::mt19937_64 generator(1);
 
 // A buffer of exact size, so that a sanitizer sees what lies beside it. It begins as NaN in every format.
@@ -58,9 +61,10 @@ template <class T> Buffer<T> of(const std::vector<T>& values) {
     return buffer;
 }
 
-// Runs a kernel three times from the same contents of its outputs, in different orders of threads, with copies at once and at the last moment: the bits must be
-// the same, or a barrier is missing.
+// Runs a kernel three times from the same contents of its outputs, in different orders of threads, with copies at once and at the last
+// moment: the bits must be the same, or a barrier is missing.
 template <class... Out> void launch(Launch launch, dim3 grid, const std::function<void()>& kernel, Out&... outs) {
+    launched.insert(launch.kernel);
     std::vector<std::vector<u8>> before{outs.bytes()...}, first;
     std::vector<u32> order(launch.threads);
     for (int round = 0; round < 3; round++) {

@@ -1,8 +1,10 @@
-// A GPU on the host: the words of `common.cuh`, so that g++ compiles kernels as they are. Every thread of a block is a fibre; blocks run one after another.
+// A GPU on the host: the words of `common.cuh`, so that g++ compiles kernels as they are. Every thread of a block is a fibre; blocks run
+// one after another.
 //
-// What one lane gives, others see only at a barrier or in an exchange of the whole warp, which every lane must reach: a block that hangs is an error with the
-// threads' places. The order in which fibres run, and whether asynchronous copies happen at once or at the last moment, are settings: a kernel whose result
-// depends on them lacks a barrier. Shared memory has its exact size and begins as NaN; the sanitizers watch its ends, as they do those of all buffers.
+// What one lane gives, others see only at a barrier or in an exchange of the whole warp, which every lane must reach: a block that hangs is
+// an error with the threads' places. The order in which fibres run, and whether asynchronous copies happen at once or at the last moment,
+// are settings: a kernel whose result depends on them lacks a barrier. Shared memory has its exact size and begins as NaN; the sanitizers
+// watch its ends, as they do those of all buffers.
 #pragma once
 #include <ucontext.h>
 
@@ -24,21 +26,36 @@
 
 using std::max;
 using std::min;
-struct alignas(8) float2 { float x, y; };
-struct alignas(16) float4 { float x, y, z, w; };
-struct alignas(8) int2 { int x, y; };
-struct alignas(16) int4 { int x, y, z, w; };
-struct alignas(8) uint2 { u32 x, y; };
-struct alignas(16) uint4 { u32 x, y, z, w; };
+struct alignas(8) float2 {
+    float x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(8) int2 {
+    int x, y;
+};
+struct alignas(16) int4 {
+    int x, y, z, w;
+};
+struct alignas(8) uint2 {
+    u32 x, y;
+};
+struct alignas(16) uint4 {
+    u32 x, y, z, w;
+};
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
 inline uint2 make_uint2(u32 x, u32 y) { return {x, y}; }
 inline uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
-struct dim3 { u32 x = 1, y = 1, z = 1; };
+struct dim3 {
+    u32 x = 1, y = 1, z = 1;
+};
 
 // As a launch line says it.
 struct Launch {
+    const char* kernel;
     u32 threads, shared_bytes;
 };
 
@@ -182,8 +199,14 @@ template <class In, class Out, class Finish> Out exchange(const In& mine, Finish
     Warp& warp = block.warps[me.thread / 32];
     const u32 lane = me.thread % 32, set = me.exchanges++ % 2;
     std::memcpy(warp.places[set][lane], &mine, sizeof(In));
-    if (warp.barrier.arrived == 31) finish([&](u32 lane) { In in; std::memcpy(&in, warp.places[set][lane], sizeof(In)); return in; },
-                                           [&](u32 lane, const Out& out) { std::memcpy(warp.results[set][lane], &out, sizeof(Out)); });
+    if (warp.barrier.arrived == 31)
+        finish(
+            [&](u32 lane) {
+                In in;
+                std::memcpy(&in, warp.places[set][lane], sizeof(In));
+                return in;
+            },
+            [&](u32 lane, const Out& out) { std::memcpy(warp.results[set][lane], &out, sizeof(Out)); });
     wait(warp.barrier);
     Out out;
     std::memcpy(&out, warp.results[set][lane], sizeof(Out));
@@ -192,9 +215,14 @@ template <class In, class Out, class Finish> Out exchange(const In& mine, Finish
 
 // What each lane gets is what the lane `from(i)` shows.
 template <class T, class From> T shuffled(T x, From from) {
-    struct In { T x; int from; };
+    struct In {
+        T x;
+        int from;
+    };
     const int lane = self().thread % 32;
-    return exchange<In, T>({x, from(lane)}, [](auto in, auto out) { for (u32 i = 0; i < 32; i++) out(i, in(in(i).from).x); });
+    return exchange<In, T>({x, from(lane)}, [](auto in, auto out) {
+        for (u32 i = 0; i < 32; i++) out(i, in(in(i).from).x);
+    });
 }
 }  // namespace emulator
 
@@ -203,8 +231,16 @@ template <class T, class From> T shuffled(T x, From from) {
 #define blockDim (dim3{emulator::block.threads, 1, 1})
 #define gridDim (emulator::block.grid)
 
-inline float as_float(u32 bits) { float x; std::memcpy(&x, &bits, 4); return x; }
-inline u32 as_bits(float x) { u32 bits; std::memcpy(&bits, &x, 4); return bits; }
+inline float as_float(u32 bits) {
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+}
+inline u32 as_bits(float x) {
+    u32 bits;
+    std::memcpy(&bits, &x, 4);
+    return bits;
+}
 inline u32 round_bf16(float x) {
     u32 bits = as_bits(x);
     return x != x ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
@@ -214,9 +250,15 @@ inline float exp2_fast(float x) { return std::exp2(x); }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline int __popc(u32 x) { return __builtin_popcount(x); }
 
-template <class T> T shuffle(T x, int lane) { return emulator::shuffled(x, [=](int) { return lane % 32; }); }
-template <class T> T shuffle_xor(T x, int mask) { return emulator::shuffled(x, [=](int lane) { return lane ^ mask; }); }
-template <class T> T shuffle_up(T x, int lanes) { return emulator::shuffled(x, [=](int lane) { return std::max(lane - lanes, lane - lanes < 0 ? lane : 0); }); }
+template <class T> T shuffle(T x, int lane) {
+    return emulator::shuffled(x, [=](int) { return lane % 32; });
+}
+template <class T> T shuffle_xor(T x, int mask) {
+    return emulator::shuffled(x, [=](int lane) { return lane ^ mask; });
+}
+template <class T> T shuffle_up(T x, int lanes) {
+    return emulator::shuffled(x, [=](int lane) { return std::max(lane - lanes, lane - lanes < 0 ? lane : 0); });
+}
 inline u32 ballot(bool yes) {
     return emulator::exchange<bool, u32>(yes, [](auto in, auto out) {
         u32 lanes = 0;
@@ -241,14 +283,17 @@ template <int PENDING> void copies_wait() {
     }
 }
 
-struct Registers { u32 r[4]; };
+struct Registers {
+    u32 r[4];
+};
 inline void matrices(u32 (&r)[4], const void* row, bool transposed) {
     Registers got = emulator::exchange<const bf16*, Registers>((const bf16*)row, [=](auto in, auto out) {
         for (u32 lane = 0; lane < 32; lane++) {
             Registers of_lane;
             for (u32 j = 0; j < 4; j++) {
                 u32 a = lane / 4, b = lane % 4 * 2;
-                bf16 low = transposed ? in(8 * j + b)[a] : in(8 * j + a)[b], high = transposed ? in(8 * j + b + 1)[a] : in(8 * j + a)[b + 1];
+                bf16 low = transposed ? in(8 * j + b)[a] : in(8 * j + a)[b],
+                     high = transposed ? in(8 * j + b + 1)[a] : in(8 * j + a)[b + 1];
                 of_lane.r[j] = low | (u32)high << 16;
             }
             out(lane, of_lane);
@@ -264,12 +309,19 @@ inline void load_matrices_transposed(u32 (&r)[4], const void* row) { aligned16(r
 
 inline float e4m3(u8 byte) {
     int exponent = byte >> 3 & 15, mantissa = byte & 7;
-    float x = exponent == 0 ? std::ldexp((float)mantissa, -9) : exponent == 15 && mantissa == 7 ? NAN : std::ldexp(8.0f + mantissa, exponent - 10);
+    float x = exponent == 0                     ? std::ldexp((float)mantissa, -9)
+              : exponent == 15 && mantissa == 7 ? NAN
+                                                : std::ldexp(8.0f + mantissa, exponent - 10);
     return byte & 128 ? -x : x;
 }
 
-struct Operands { u32 a[4], b[2]; float c[4]; };
-struct Sums { float c[4]; };
+struct Operands {
+    u32 a[4], b[2];
+    float c[4];
+};
+struct Sums {
+    float c[4];
+};
 // c[16, 8] += a[16, K] b[8, K]^T, where a register holds PER numbers that `value` reads.
 template <int PER, class Value> void multiply(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1, Value value) {
     Operands mine{{a[0], a[1], a[2], a[3]}, {b0, b1}, {c[0], c[1], c[2], c[3]}};
@@ -307,8 +359,11 @@ inline void multiply_e4m3(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
     multiply<4>(c, a, b0, b1, [](u32 bits, int i) { return e4m3((u8)(bits >> 8 * i)); });
 }
 
-inline void add_shared(u32* to, u32 x) { *to += x; }
-inline void add_shared(u64* to, u64 x) { *to += x; }
+inline u32 add_shared(u32* to, u32 x) {
+    u32 before = *to;
+    *to += x;
+    return before;
+}
 
 // The nearest of all 256, ties to the even one.
 inline u8 round_e4m3(float x) {

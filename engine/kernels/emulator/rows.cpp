@@ -48,8 +48,11 @@ TEST(rms_norm) {
         for (bool adds : {false, true}) {
             std::vector<double> sum;
             for (int i = 0; i < rows * width; i++) sum.push_back(x[i] + (adds ? to_float(delta[i]) : 0.0f));
-            launch(launch_rms_norm_f32, {rows}, [&] { rms_norm_f32(x.at(), adds ? delta.at() : nullptr, weight.at(), 1e-5f, out.at(), width); }, x, out);
-            report(text("rms_norm_f32 [%d, %d]%s", rows, width, adds ? " with residual" : ""), nmse(out, normed(sum, weight, 1e-5, width)), 1e-5);
+            launch(
+                launch_rms_norm_f32, {rows},
+                [&] { rms_norm_f32(x.at(), adds ? delta.at() : nullptr, weight.at(), 1e-5f, out.at(), width); }, x, out);
+            report(text("rms_norm_f32 [%d, %d]%s", rows, width, adds ? " with residual" : ""), nmse(out, normed(sum, weight, 1e-5, width)),
+                   1e-5);
             report("  its stream", nmse(x, sum), 1e-12);
         }
         const int parts = 19;
@@ -112,9 +115,11 @@ TEST(rope_and_cache) {
             int head = i / out_head, place = i % out_head - (out_head - 2 * pairs), at = position[head / heads];
             want.push_back(place < 0 || at < 0 ? to_float(out[i]) : tables.turned(&x[head * x_head + x_head - 2 * pairs], at, place));
         }
-        launch(launch_rope_heads, {u32(rows * heads * pairs + 255) / 256},
-               [&] { rope_heads(x.at(), x_head, out.at(), out_head, heads, tables.rotary, position.at(), rows); }, out);
-        report(text("rope_heads [%d, %d x %d] -> [%d, %d x %d], %d pairs", rows, heads, x_head, rows, heads, out_head, pairs), nmse(out, want), 1e-5);
+        launch(
+            launch_rope_heads, {u32(rows * heads * pairs + 255) / 256},
+            [&] { rope_heads(x.at(), x_head, out.at(), out_head, heads, tables.rotary, position.at(), rows); }, out);
+        report(text("rope_heads [%d, %d x %d] -> [%d, %d x %d], %d pairs", rows, heads, x_head, rows, heads, out_head, pairs),
+               nmse(out, want), 1e-5);
     }
     for (int latent : {16, 512}) {
         const int pairs = 32, width = latent + 64, slots = 33;
@@ -131,8 +136,9 @@ TEST(rope_and_cache) {
             for (int i = 0; i < width; i++)
                 want[slot[row] * width + i] = i < latent ? numbers[i] : tables.turned(&x[row * width + latent], position[row], i - latent);
         }
-        launch(launch_mla_cache, {2},
-               [&] { mla_cache(x.at(), weight.at(), 1e-6f, tables.rotary, position.at(), slot.at(), cache.at(), latent, rows); }, cache);
+        launch(
+            launch_mla_cache, {2},
+            [&] { mla_cache(x.at(), weight.at(), 1e-6f, tables.rotary, position.at(), slot.at(), cache.at(), latent, rows); }, cache);
         report(text("mla_cache [%d, %d + 64] into %d slots", rows, latent, slots), nmse(cache, want), 1e-5);
     }
     const int pairs = 8, width = 3 * 16, slots = 33;
@@ -145,6 +151,8 @@ TEST(rope_and_cache) {
             want[slot[row] * 2 * width + i] = tables.turned(&keys[row * width + i / 16 * 16], position[row], i % 16);
             want[slot[row] * 2 * width + width + i] = to_float(values[row * width + i]);
         }
-    launch(launch_gqa_cache, {rows}, [&] { gqa_cache(keys.at(), values.at(), tables.rotary, position.at(), slot.at(), cache.at(), width, rows); }, cache);
+    launch(
+        launch_gqa_cache, {rows},
+        [&] { gqa_cache(keys.at(), values.at(), tables.rotary, position.at(), slot.at(), cache.at(), width, rows); }, cache);
     report("gqa_cache [6, 3 x 16] into 33 slots", nmse(cache, want), 1e-5);
 }

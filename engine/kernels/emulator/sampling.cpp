@@ -7,7 +7,9 @@ namespace {
 
 using namespace check;
 
-static double uniform(u64 seed, u64 position) { return (double)(mix(mix(seed) + position * 0x9e3779b97f4a7c15ull) >> 11) / (double)(1ull << 53); }
+static double uniform(u64 seed, u64 position) {
+    return (double)(mix(mix(seed) + position * 0x9e3779b97f4a7c15ull) >> 11) / (double)(1ull << 53);
+}
 
 static u32 drawn(const float* logits, int vocabulary, const Draw& draw, const u32* mask) {
     struct Candidate {
@@ -54,16 +56,20 @@ TEST(sample) {
         std::vector<Draw> settings;
         for (float temperature : temperatures)
             for (float top_p : top_ps)
-                for (u32 top_k : top_ks) settings.push_back({temperature, top_p, min_ps[whole(0, 1)], top_k, generator(), (u64)whole(0, 9000)});
+                for (u32 top_k : top_ks)
+                    settings.push_back({temperature, top_p, min_ps[whole(0, 1)], top_k, generator(), (u64)whole(0, 9000)});
         const int rows = settings.size(), words = (vocabulary + 31) / 32;
         auto logits = random_f32(rows * vocabulary, 0.0f, 4.0f);
         for (int row = 0; row < rows; row++)
-            for (int id = 0; id < vocabulary && row % 3 == 0; id++) logits[row * vocabulary + id] = std::round(logits[row * vocabulary + id]);  // ties
+            for (int id = 0; id < vocabulary && row % 3 == 0; id++)
+                logits[row * vocabulary + id] = std::round(logits[row * vocabulary + id]);  // ties
         Buffer<u32> masks(rows * words), out(rows);
         for (size_t i = 0; i < masks.size; i++) masks[i] = (u32)generator() | 1;
         auto draws = of(settings);
         for (bool masked : {false, true}) {
-            launch(launch_sample, {(u32)rows}, [&] { sample(logits.at(), draws.at(), masked ? masks.at() : nullptr, words, out.at(), vocabulary); }, out);
+            launch(
+                launch_sample, {(u32)rows},
+                [&] { sample(logits.at(), draws.at(), masked ? masks.at() : nullptr, words, out.at(), vocabulary); }, out);
             for (int row = 0; row < rows; row++) {
                 u32 want = drawn(&logits[row * vocabulary], vocabulary, settings[row], masked ? &masks[row * words] : nullptr);
                 drawn_at_all++, different += out[row] != want;
@@ -81,7 +87,8 @@ TEST(sample) {
     Buffer<u32> out(4), masks(4 * 32);
     for (size_t i = 0; i < masks.size; i++) masks[i] = i / 32 == 1 ? 0 : ~0u;
     launch(launch_sample, {4}, [&] { sample(logits.at(), nullptr, masks.at(), 32, out.at(), vocabulary); }, out);
-    expect("greedy: the lowest of equals, nothing allowed, not a number, all but one impossible", out[0] == 3 && out[1] == ~0u && out[2] == ~0u && out[3] == 77);
+    expect("greedy: the lowest of equals, nothing allowed, not a number, all but one impossible",
+           out[0] == 3 && out[1] == ~0u && out[2] == ~0u && out[3] == 77);
 }
 
 TEST(sample_follows_the_distribution) {
@@ -95,8 +102,14 @@ TEST(sample_follows_the_distribution) {
     }
     auto draws = of(settings);
     Buffer<u32> out(rows);
-    emulator::run({rows}, launch_sample, [] { std::vector<u32> order(512); for (u32 i = 0; i < 512; i++) order[i] = i; return order; }(), false,
-                  [&] { sample(logits.at(), draws.at(), nullptr, 0, out.at(), vocabulary); });
+    emulator::run(
+        {rows}, launch_sample,
+        [] {
+            std::vector<u32> order(512);
+            for (u32 i = 0; i < 512; i++) order[i] = i;
+            return order;
+        }(),
+        false, [&] { sample(logits.at(), draws.at(), nullptr, 0, out.at(), vocabulary); });
     double total = 0, chi = 0;
     for (int id = 0; id < vocabulary; id++) total += std::exp(row[id] / 0.8);
     for (int id = 0; id < vocabulary; id++) {
