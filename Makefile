@@ -2,7 +2,7 @@
 
 TESTS := $(if $(shell command -v cargo-nextest),cargo nextest run --no-fail-fast,cargo test --no-fail-fast)
 
-.PHONY: test check prove
+.PHONY: test check kernels emulate prove
 
 test:
 	infra/services install
@@ -13,6 +13,14 @@ check:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+
+# Kernels to machine code again, after a change of their sources; fetches the compiler's wheel with pip. `make test` compares hashes only.
+kernels:
+	cargo run --locked --package xtask -- cubin
+
+# Every kernel on the host, against sums in doubles; needs g++ alone.
+emulate:
+	cargo run --locked --package xtask -- emulate
 
 # The long proofs: `make prove` runs them all, `make prove/NAME` one; each writes docs/figures/NAME.json.
 prove: prove/documents prove/formats prove/many-chats prove/large-file prove/prefix prove/schemas prove/speculation prove/hostile prove/faults prove/fuzz

@@ -61,7 +61,8 @@ struct Launch {
 
 namespace emulator {
 
-constexpr size_t STACK = 256 << 10;
+// A sanitizer clears its notes on the whole stack at every change of fibre, so that a large one is slow.
+constexpr size_t STACK = 48 << 10;
 
 // A point that `size` threads must reach before one goes on.
 struct Barrier {

@@ -50,7 +50,7 @@ static u32 drawn(const float* logits, int vocabulary, const Draw& draw, const u3
 
 TEST(sample) {
     int drawn_at_all = 0, different = 0;
-    for (int vocabulary : {1, 37, 700, 5003}) {
+    for (int vocabulary : {1, 37, 1201}) {
         const float temperatures[] = {0.0f, 0.3f, 1.0f, 2.5f}, top_ps[] = {1.0f, 0.9f, 0.3f, 0.0f}, min_ps[] = {0.0f, 0.02f};
         const u32 top_ks[] = {0, 1, 5, 50};
         std::vector<Draw> settings;
@@ -76,7 +76,7 @@ TEST(sample) {
             }
         }
     }
-    expect(text("sample: %d draws, vocabularies of 1 to 5003, %d differ", drawn_at_all, different), different == 0);
+    expect(text("sample: %d draws, vocabularies of 1 to 1201, %d differ", drawn_at_all, different), different == 0);
 
     const int vocabulary = 1000;
     auto logits = random_f32(4 * vocabulary);
@@ -92,7 +92,7 @@ TEST(sample) {
 }
 
 TEST(sample_follows_the_distribution) {
-    const int vocabulary = 40, rows = 4000;
+    const int vocabulary = 40, rows = 600;
     auto row = random_f32(vocabulary, 0.0f, 1.5f);
     Buffer<float> logits(rows * vocabulary);
     std::vector<Draw> settings;
@@ -116,5 +116,5 @@ TEST(sample_follows_the_distribution) {
         double expected = rows * std::exp(row[id] / 0.8) / total, seen = std::count(out.at(), out.at() + rows, (u32)id);
         chi += (seen - expected) * (seen - expected) / expected;
     }
-    expect(text("4000 draws from 40 tokens: chi squared %.0f, below 73 in 999 of 1000 cases", chi), chi < 73);
+    expect(text("600 draws from 40 tokens: chi squared %.0f, below 73 in 999 of 1000 cases", chi), chi < 73);
 }
