@@ -4,8 +4,7 @@
 // does a draw: it is the candidate at which the sum of weights passes a random share. All are one search for the place where a sum of
 // counts or of weights reaches a target. It goes down the bits of the logits in three histograms of 2048 bins, so nothing is sorted.
 // Weights are whole numbers, of which 2^40 is the best candidate's: sums are exact in any order, and atomics in shared memory do no harm.
-// Without top-k and top-p candidates are passed in order of ids, which sample.rs does, too. With top-k alone sample.rs passes them in the
-// order in which its selection left them: there the distribution is the same, and single draws are not.
+// Without top-k and top-p candidates are passed in order of ids, which sample.rs does, too.
 //
 // logits [rows, vocabulary], one block a row.
 // launch: sample threads=512
