@@ -1,6 +1,8 @@
 //! Structured output: which tokens a schema, an expression or a choice allows next. Masks are computed on a thread of their own
 //! while the model computes the logits that they are for. Drawing under a mask is `sample.rs`.
 
+mod schema;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -23,6 +25,9 @@ const WAITING_MAX: usize = 1024;
 /// Between two tokens of JSON: nothing, one space, or a line break with its indentation. Without a bound a model may write
 /// spaces for ever.
 const JSON_SPACE: &str = " |\n {0,32}";
+
+/// What may follow a backslash. With `u`, a name that a schema speaks of could be written as if it were another.
+const JSON_ESCAPES: &str = "nrbtf\\\"";
 
 /// Compiles grammars for one vocabulary.
 pub(crate) struct Grammars {
@@ -144,7 +149,10 @@ fn vocabulary(tokenizer: &Tokenizer, eos: &[u32]) -> Option<TokEnv> {
 fn source(format: &Format) -> Result<TopLevelGrammar, Refusal> {
     Ok(match format {
         Format::JsonObject => json_grammar(json!({ "type": "object" })),
-        Format::JsonSchema(schema) => json_grammar(schema.clone()),
+        Format::JsonSchema(schema) => {
+            let unsupported = |cause| refused(format!("`json_schema` is not supported: {cause}"));
+            json_grammar(schema::rewrite(schema).map_err(unsupported)?)
+        }
         Format::Regex(expression) => TopLevelGrammar::from_regex(expression),
         Format::Grammar(lark) => TopLevelGrammar::from_lark(lark.clone()),
         Format::Choice(choices) if choices.is_empty() => return Err(refused("the list of choices is empty".to_owned())),
@@ -155,7 +163,7 @@ fn source(format: &Format) -> Result<TopLevelGrammar, Refusal> {
     })
 }
 
-/// The schema with our options in the place where the library looks for them, so that a request cannot bring its own.
+/// The rewritten schema with our options in the place where the library looks for them.
 fn json_grammar(mut schema: Value) -> TopLevelGrammar {
     if schema.is_object() {
         json_options().apply_to(&mut schema);
@@ -165,7 +173,11 @@ fn json_grammar(mut schema: Value) -> TopLevelGrammar {
 
 /// How JSON may be laid out.
 pub(crate) fn json_options() -> JsonCompileOptions {
-    JsonCompileOptions { whitespace_pattern: Some(JSON_SPACE.to_owned()), ..JsonCompileOptions::default() }
+    JsonCompileOptions {
+        whitespace_pattern: Some(JSON_SPACE.to_owned()),
+        json_allowed_escapes: Some(JSON_ESCAPES.to_owned()),
+        ..JsonCompileOptions::default()
+    }
 }
 
 fn name(format: &Format) -> &'static str {

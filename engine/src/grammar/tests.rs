@@ -74,8 +74,9 @@ fn special_tokens_are_no_text_of_a_json_string() {
 fn what_is_not_supported_is_named() {
     let schema = |schema| refusal(Format::JsonSchema(schema));
     assert!(schema(json!({ "type": "array", "uniqueItems": true })).contains("uniqueItems"));
-    assert!(schema(json!({ "not": { "type": "string" } })).contains("not"));
-    assert!(schema(json!({ "oneOf": [{ "minimum": 1 }, { "maximum": 3 }] })).contains("oneOf"));
+    assert!(schema(json!({ "not": { "contains": { "type": "string" } } })).contains("not with contains"));
+    assert!(schema(json!({ "const": "\u{0}" })).contains("const with a control character"));
+    assert!(schema(json!({ "format": "regex" })).contains("format regex"));
     assert!(schema(json!({ "$ref": "https://example.com/schema" })).contains("https://example.com/schema"));
     assert!(refusal(Format::Regex("(".to_owned())).contains("regex"));
     assert!(refusal(Format::Choice(Vec::new())).contains("empty"));
@@ -107,4 +108,100 @@ fn whoever_waits_for_a_thread_that_dies_hears_of_it() {
     let mut grammar = Grammar::at(grammars.compiled[0].1.clone(), masks).unwrap();
     drop(work);
     assert_eq!(grammar.allowed().unwrap_err(), "the grammar thread has ended");
+}
+
+#[test]
+fn a_schema_takes_what_is_valid_and_refuses_what_is_not() {
+    let keywords = [
+        (json!({ "not": { "type": "string" } }), "5", r#""a""#),
+        (json!({ "oneOf": [{ "type": "integer", "minimum": 1 }, { "type": "integer", "maximum": 3 }] }), "7", "2"),
+        (json!({ "if": { "type": "integer" }, "then": { "minimum": 5 }, "else": { "type": "null" } }), "null", "2"),
+        (json!({ "type": "object", "dependentRequired": { "a": ["b"] } }), r#"{"b":1}"#, r#"{"a":1}"#),
+        (json!({ "type": "object", "dependentSchemas": { "a": { "maxProperties": 1 } } }), r#"{"a":1}"#, r#"{"a":1,"b":2}"#),
+        (json!({ "type": "array", "contains": { "type": "null" } }), "[null,1]", "[1]"),
+        (json!({ "type": "object", "propertyNames": { "pattern": "^x" } }), r#"{"xy":1}"#, r#"{"y":1}"#),
+        (json!({ "type": "array", "items": { "enum": [1, 2] }, "uniqueItems": true }), "[1,2]", "[1,1]"),
+        (
+            json!({ "anyOf": [{ "type": "object", "properties": { "a": true } }], "unevaluatedProperties": false }),
+            r#"{"a":1}"#,
+            r#"{"b":1}"#,
+        ),
+        (json!({ "type": "array", "allOf": [{ "prefixItems": [true] }], "unevaluatedItems": false }), "[1]", "[1,2]"),
+        (json!({ "multipleOf": 1.5 }), "4.5", "4"),
+    ];
+    keywords.into_iter().for_each(|(schema, valid, invalid)| check(schema, valid, invalid));
+}
+
+#[test]
+fn a_reference_is_followed_by_pointer_by_anchor_and_by_identifier() {
+    for reference in ["#/$defs/whole%20number", "#whole", "https://example.com/whole"] {
+        let mut whole = json!({ "type": "integer" });
+        match reference {
+            "#whole" => whole["$anchor"] = json!("whole"),
+            "#/$defs/whole%20number" => {}
+            other => whole["$id"] = json!(other),
+        }
+        check(json!({ "$ref": reference, "$defs": { "whole number": whole } }), "1", r#""a""#);
+    }
+}
+
+#[test]
+fn formats_name_days_seconds_and_hosts_that_exist() {
+    let formats = [
+        ("date", r#""2024-02-29""#, r#""2023-02-29""#),
+        ("date-time", r#""2024-02-29T10:20:30Z""#, r#""1900-02-29T10:20:30Z""#),
+        ("time", r#""10:20:30Z""#, r#""10:20:60Z""#),
+        ("hostname", r#""a-b.example""#, r#""ab--c.example""#),
+        ("email", r#""a@b.example""#, r#""a@b-.example""#),
+        ("uri-reference", r#""/a/b""#, r#""a b""#),
+        ("json-pointer", r#""/a~1b""#, r#""/a~2""#),
+    ];
+    formats.into_iter().for_each(|(format, valid, invalid)| check(json!({ "type": "string", "format": format }), valid, invalid));
+}
+
+#[test]
+fn an_older_draft_is_read_as_it_was_meant() {
+    let draft_7 = "http://json-schema.org/draft-07/schema#";
+    check(json!({ "$schema": draft_7, "type": "array", "items": [{ "type": "null" }], "additionalItems": false }), "[null]", "[1]");
+    check(json!({ "$schema": draft_7, "type": "object", "dependencies": { "a": ["b"] } }), r#"{"b":1}"#, r#"{"a":1}"#);
+    check(
+        json!({ "$schema": draft_7, "$ref": "#/definitions/a", "minimum": 9, "definitions": { "a": { "type": "integer" } } }),
+        "1",
+        "null",
+    );
+}
+
+#[test]
+fn a_property_that_a_schema_speaks_of_cannot_be_written_under_another_spelling() {
+    check(json!({ "type": "object", "properties": { "a": { "type": "integer" } } }), r#"{"b":"x"}"#, r#"{"\u0061":"x"}"#);
+}
+
+#[test]
+fn a_schema_that_grows_beyond_bounds_is_refused() {
+    let deep = (0..200).fold(json!({ "type": "null" }), |inner, _| json!({ "items": inner }));
+    assert!(refusal(Format::JsonSchema(deep)).contains("grows beyond"));
+    let overlapping: Vec<Value> = (0..9).map(|least| json!({ "type": "integer", "minimum": least })).collect();
+    assert!(refusal(Format::JsonSchema(json!({ "oneOf": overlapping }))).contains("oneOf"));
+}
+
+fn check(schema: Value, valid: &str, invalid: &str) {
+    let format = || Format::JsonSchema(schema.clone());
+    assert!(is_taken(format(), valid), "{valid} is refused under {schema}");
+    assert!(!is_taken(format(), invalid), "{invalid} is taken under {schema}");
+}
+
+/// Whether a text is a whole answer in this format.
+fn is_taken(format: Format, text: &str) -> bool {
+    let tokenizer = tokenizer();
+    let mut grammar = grammars().begin(format).unwrap();
+    for (place, byte) in text.bytes().enumerate() {
+        let id = (0..256).find(|id| tokenizer.bytes(*id) == [byte]).unwrap();
+        if !grammar.allowed().unwrap().is_allowed(id) {
+            return false;
+        }
+        if grammar.take(id).unwrap() {
+            return place + 1 == text.len();
+        }
+    }
+    grammar.allowed().unwrap().is_allowed(END)
 }
