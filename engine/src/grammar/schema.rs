@@ -7,14 +7,16 @@ mod negate;
 mod references;
 mod unevaluated;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
 use references::{Place, References};
 
-/// Schemas written, and how deep they may stand in each other: a bound on what rewriting may grow to.
-const SCHEMAS_MAX: usize = 20_000;
+/// What rewriting may take, in schemas looked at and values written, and how deep schemas may stand in each other: a short schema may
+/// refer to others so often that looking at all of it would never end.
+const WORK_MAX: usize = 300_000;
 const DEPTH_MAX: usize = 100;
 
 /// Choices of a `oneOf` that may overlap, each of which must then exclude all others.
@@ -37,7 +39,7 @@ struct Rewriter<'a> {
     /// The schemas that references point at, by address: their names in the result.
     named: HashMap<*const Value, usize>,
     to_name: Vec<Place<'a>>,
-    written: usize,
+    work: Cell<usize>,
     depth: usize,
 }
 
@@ -45,7 +47,7 @@ struct Rewriter<'a> {
 pub(crate) fn rewrite(schema: &Value) -> Result<Value, String> {
     let references = References::of(schema);
     let root = references.root(schema);
-    let mut rewriter = Rewriter { references, named: HashMap::new(), to_name: Vec::new(), written: 0, depth: 0 };
+    let mut rewriter = Rewriter { references, named: HashMap::new(), to_name: Vec::new(), work: Cell::new(0), depth: 0 };
     let mut rewritten = rewriter.schema(&root)?;
     let mut definitions = Map::new();
     while definitions.len() < rewriter.to_name.len() {
@@ -61,17 +63,30 @@ pub(crate) fn rewrite(schema: &Value) -> Result<Value, String> {
 
 impl<'a> Rewriter<'a> {
     fn schema(&mut self, place: &Place<'a>) -> Result<Value, String> {
-        (self.written, self.depth) = (self.written + 1, self.depth + 1);
-        if self.written > SCHEMAS_MAX || self.depth > DEPTH_MAX {
-            return Err(format!("the schema grows beyond {SCHEMAS_MAX} schemas or {DEPTH_MAX} levels"));
-        }
-        let rewritten = match place.schema {
+        let rewritten = self.deeper(|rewriter| match place.schema {
             Value::Bool(_) => Ok(place.schema.clone()),
-            Value::Object(keywords) => self.keywords(keywords, place),
+            Value::Object(keywords) => rewriter.keywords(keywords, place),
             other => Err(format!("a schema is an object or a boolean, not {other}")),
-        };
+        })?;
+        self.spend(work_of(&rewritten))?;
+        Ok(rewritten)
+    }
+
+    /// Looks at a schema that stands in another.
+    fn deeper<T>(&mut self, look: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
+        self.spend(1)?;
+        if self.depth == DEPTH_MAX {
+            return Err(format!("the schema grows beyond {DEPTH_MAX} levels"));
+        }
+        self.depth += 1;
+        let seen = look(self);
         self.depth -= 1;
-        rewritten
+        seen
+    }
+
+    fn spend(&self, work: usize) -> Result<(), String> {
+        self.work.set(self.work.get().saturating_add(work));
+        if self.work.get() > WORK_MAX { Err(format!("the schema grows beyond {WORK_MAX} values")) } else { Ok(()) }
     }
 
     fn keywords(&mut self, keywords: &'a Map<String, Value>, place: &Place<'a>) -> Result<Value, String> {
@@ -159,6 +174,7 @@ impl<'a> Rewriter<'a> {
                 overlaps[b].push(a);
             }
         }
+        self.spend(0)?;
         if overlaps.iter().any(|others| others.len() >= OVERLAPPING_MAX) {
             return Err(format!("oneOf with more than {OVERLAPPING_MAX} choices that may hold at the same time"));
         }
@@ -203,7 +219,7 @@ impl<'a> Rewriter<'a> {
         }
         let contained = place.at(&keywords["contains"]);
         let rest = if most.is_some() { self.negation(&contained).map_err(|reason| format!("maxContains: {reason}"))? } else { json!(true) };
-        let first = vec![self.schema(&contained)?; least];
+        let first = (0..least).map(|_| self.schema(&contained)).collect::<Result<Vec<Value>, String>>()?;
         Ok(Some(json!({ "prefixItems": first, "minItems": least, "items": rest })))
     }
 
@@ -226,6 +242,16 @@ impl<'a> Rewriter<'a> {
         });
         let others = json!({ "type": ["null", "boolean", "number", "string", "object"] });
         Ok(Some(json!({ "anyOf": arrays.chain([others]).collect::<Vec<_>>() })))
+    }
+}
+
+/// Its values; a long text counts as several.
+fn work_of(value: &Value) -> usize {
+    1 + match value {
+        Value::String(text) => text.len() / 32,
+        Value::Array(list) => list.iter().map(work_of).sum(),
+        Value::Object(named) => named.iter().map(|(name, value)| name.len() / 32 + work_of(value)).sum(),
+        _ => 0,
     }
 }
 

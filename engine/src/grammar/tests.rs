@@ -1,5 +1,7 @@
 //! What grammars allow and refuse, with a vocabulary of bytes and a few specials.
 
+use serde_json::{Map, Value, json};
+
 use super::*;
 
 const END: u32 = 283;
@@ -182,6 +184,36 @@ fn a_schema_that_grows_beyond_bounds_is_refused() {
     assert!(refusal(Format::JsonSchema(deep)).contains("grows beyond"));
     let overlapping: Vec<Value> = (0..9).map(|least| json!({ "type": "integer", "minimum": least })).collect();
     assert!(refusal(Format::JsonSchema(json!({ "oneOf": overlapping }))).contains("oneOf"));
+}
+
+#[test]
+fn a_short_schema_that_would_take_forever_is_refused() {
+    // Each definition speaks of the next one twice: what all of them say is 2^40 long.
+    let twice = |keyword: &str, last: Value| {
+        let next = |level: usize| json!({ "$ref": format!("#/$defs/{}", level + 1) });
+        let mut definitions: Map<String, Value> =
+            (0..40).map(|level| (level.to_string(), json!({ keyword: [next(level), next(level)] }))).collect();
+        definitions.insert("40".to_owned(), last);
+        definitions
+    };
+    let first = json!({ "$ref": "#/$defs/0" });
+    let many: Vec<Value> = (0..2_000).map(|value| json!({ "const": value })).collect();
+    let all_values: Vec<Value> = (0..500).map(|_| json!({ "enum": (0..500).collect::<Vec<_>>() })).collect();
+    let nested = |wrap: fn(Value) -> Value| (0..40).fold(json!({ "type": "null" }), |inner, _| wrap(inner));
+    let hostile = [
+        json!({ "not": first, "$defs": twice("allOf", json!({ "const": 1 })) }),
+        json!({ "propertyNames": first, "$defs": twice("allOf", json!({ "enum": ["a", "b"] })) }),
+        json!({ "oneOf": [first, { "type": "object" }], "$defs": twice("allOf", json!({ "type": "object" })) }),
+        json!({ "unevaluatedProperties": false, "$ref": "#/$defs/0", "$defs": twice("allOf", json!({ "properties": { "a": true } })) }),
+        nested(|inner| json!({ "contains": inner, "minContains": 100 })),
+        nested(|inner| json!({ "anyOf": [inner, true], "unevaluatedItems": false })),
+        json!({ "oneOf": many }),
+        json!({ "oneOf": all_values }),
+    ];
+    for schema in hostile {
+        let reason = refusal(Format::JsonSchema(schema));
+        assert!(reason.contains("grows beyond"), "{reason}");
+    }
 }
 
 fn check(schema: Value, valid: &str, invalid: &str) {

@@ -1,5 +1,7 @@
 //! `propertyNames`: which names an object may have, as names or as one expression.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::Rewriter;
@@ -34,12 +36,13 @@ impl<'a> Rewriter<'a> {
     }
 
     fn names(&mut self, place: &Place<'a>) -> Result<Names, String> {
-        self.depth += 1;
-        if self.depth > super::DEPTH_MAX {
-            return Err("propertyNames of a schema that contains itself".to_owned());
-        }
+        let names = self.deeper(|rewriter| rewriter.names_of(place))?;
+        self.spend(names.work())?;
+        Ok(names)
+    }
+
+    fn names_of(&mut self, place: &Place<'a>) -> Result<Names, String> {
         let Some(keywords) = place.schema.as_object() else {
-            self.depth -= 1;
             return Ok(if place.schema == &json!(true) { Names::All } else { Names::Listed(Vec::new()) });
         };
         let mut names = Names::All;
@@ -72,7 +75,6 @@ impl<'a> Rewriter<'a> {
             };
             names = names.and(more)?;
         }
-        self.depth -= 1;
         Ok(names)
     }
 }
@@ -83,10 +85,21 @@ fn names_length(names: &Names) -> bool {
 }
 
 impl Names {
+    fn work(&self) -> usize {
+        match self {
+            Names::All => 0,
+            Names::Listed(names) => names.iter().map(|name| 1 + name.len() / 32).sum(),
+            Names::Like(pattern) => pattern.len() / 32,
+        }
+    }
+
     fn and(self, other: Names) -> Result<Names, String> {
         match (self, other) {
             (Names::All, names) | (names, Names::All) => Ok(names),
-            (Names::Listed(a), Names::Listed(b)) => Ok(Names::Listed(a.into_iter().filter(|name| b.contains(name)).collect())),
+            (Names::Listed(a), Names::Listed(b)) => {
+                let both: HashSet<String> = b.into_iter().collect();
+                Ok(Names::Listed(a.into_iter().filter(|name| both.contains(name)).collect()))
+            }
             (Names::Listed(none), _) | (_, Names::Listed(none)) if none.is_empty() => Ok(Names::Listed(none)),
             _ => Err("propertyNames that match several expressions at once".to_owned()),
         }

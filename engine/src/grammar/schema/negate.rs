@@ -19,27 +19,22 @@ impl<'a> Rewriter<'a> {
     pub(super) fn negation(&mut self, place: &Place<'a>) -> Result<Value, String> {
         let Value::Object(keywords) = place.schema else { return Ok(json!(place.schema == &json!(false))) };
         let (mut any, mut lacking) = (Vec::new(), None);
-        for (keyword, value) in keywords {
-            if place.is_hidden(keyword) {
-                continue;
-            }
-            match self.opposite(keyword, value, place)? {
+        for (keyword, value) in keywords.iter().filter(|(keyword, _)| !place.is_hidden(keyword)) {
+            match self.deeper(|rewriter| rewriter.opposite(keyword, value, place))? {
                 Some(more) => any.extend(more),
                 None => lacking = Some(keyword),
             }
         }
-        match lacking.filter(|_| any.is_empty()) {
-            Some(keyword) => Err(format!("not with {keyword}")),
-            None => Ok(json!({ "anyOf": any })).map(|not| if not["anyOf"] == json!([]) { json!(false) } else { not }),
+        self.spend(any.iter().map(super::work_of).sum())?;
+        match lacking {
+            Some(keyword) if any.is_empty() => Err(format!("not with {keyword}")),
+            _ if any.is_empty() => Ok(json!(false)),
+            _ => Ok(json!({ "anyOf": any })),
         }
     }
 
     /// Ways to break this keyword alone; None if there is none that the library could keep to.
     fn opposite(&mut self, keyword: &str, value: &'a Value, place: &Place<'a>) -> Result<Option<Vec<Value>>, String> {
-        if self.depth > super::DEPTH_MAX {
-            return Err("not of a schema that contains itself".to_owned());
-        }
-        self.depth += 1;
         let one_less = || value.as_f64().map(|count| count - 1.0).filter(|count| *count >= 0.0);
         let one_more = || value.as_f64().map(|count| count + 1.0);
         let bound = |kind: &str, word: &str, limit: Option<f64>| {
@@ -89,18 +84,16 @@ impl<'a> Rewriter<'a> {
                 nots.map(|nots| vec![json!({ "allOf": nots })]).unwrap_or_default()
             }
             "$schema" | "$id" | "$defs" | "definitions" | "$comment" | "title" | "description" | "default" | "examples" => {
-                self.depth -= 1;
                 return Ok(Some(Vec::new()));
             }
             _ => Vec::new(),
         };
-        self.depth -= 1;
         Ok(Some(found).filter(|found| !found.is_empty()))
     }
 
     /// Whether no value can be valid under both. False if that is not seen.
     pub(super) fn are_disjoint(&self, a: &Place<'a>, b: &Place<'a>, steps: usize) -> bool {
-        if steps > STEPS_MAX {
+        if steps > STEPS_MAX || self.spend(1).is_err() {
             return false;
         }
         let (all_a, all_b) = (self.parts(a, steps), self.parts(b, steps));
@@ -134,7 +127,7 @@ impl<'a> Rewriter<'a> {
         let (a_types, b_types) = (a.schema.get("type"), b.schema.get("type"));
         let lacks = |values: &[Value], types: &Value| values.iter().all(|value| !names_type(types, type_of(value)));
         match (a_values, b_values, a_types, b_types) {
-            (Some(a), Some(b), ..) => !a.iter().any(|a| b.iter().any(|b| same(a, b))),
+            (Some(a), Some(b), ..) => self.spend(a.len() * b.len()).is_ok() && !a.iter().any(|a| b.iter().any(|b| same(a, b))),
             (Some(values), None, _, Some(types)) | (None, Some(values), Some(types), _) => lacks(&values, types),
             (None, None, Some(a), Some(b)) => !TYPES.iter().any(|kind| names_type(a, kind) && names_type(b, kind)),
             _ => false,
@@ -144,7 +137,7 @@ impl<'a> Rewriter<'a> {
     /// Schemas that must all hold where this one does.
     fn parts(&self, place: &Place<'a>, steps: usize) -> Vec<Place<'a>> {
         let mut parts = vec![place.clone()];
-        if steps > STEPS_MAX {
+        if steps > STEPS_MAX || self.spend(1).is_err() {
             return parts;
         }
         if let Some(target) = place.schema.get("$ref").and_then(|value| self.references.find("$ref", value, place).ok()) {
@@ -163,11 +156,13 @@ impl<'a> Rewriter<'a> {
             return self.values(&self.references.find("$ref", reference, place).ok()?, steps + 1);
         }
         let one = keywords.get("const").filter(|_| !place.is_hidden("const")).map(|value| vec![value.clone()]);
-        one.or_else(|| keywords.get("enum")?.as_array().cloned()).or_else(|| match keywords.get("type")?.as_str()? {
+        let listed = one.or_else(|| keywords.get("enum")?.as_array().cloned()).or_else(|| match keywords.get("type")?.as_str()? {
             "boolean" => Some(vec![json!(false), json!(true)]),
             "null" => Some(vec![json!(null)]),
             _ => None,
-        })
+        })?;
+        self.spend(listed.iter().map(super::work_of).sum()).ok()?;
+        Some(listed)
     }
 }
 

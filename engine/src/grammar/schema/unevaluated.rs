@@ -43,11 +43,13 @@ impl<'a> Rewriter<'a> {
 
     /// The ways of a schema, but for one keyword of it.
     fn ways(&mut self, place: &Place<'a>, except: Option<&str>) -> Result<Vec<Way>, String> {
-        self.depth += 1;
-        let Some(keywords) = place.schema.as_object().filter(|_| self.depth <= super::DEPTH_MAX) else {
-            self.depth -= 1;
-            return Ok(vec![Way::default()]);
-        };
+        let ways = self.deeper(|rewriter| rewriter.ways_of(place, except))?;
+        self.spend(ways.iter().flat_map(|way| &way.holds).map(super::work_of).sum())?;
+        Ok(ways)
+    }
+
+    fn ways_of(&mut self, place: &Place<'a>, except: Option<&str>) -> Result<Vec<Way>, String> {
+        let Some(keywords) = place.schema.as_object() else { return Ok(vec![Way::default()]) };
         let mut ways = vec![Way::default()];
         for (keyword, value) in keywords.iter().filter(|(keyword, _)| Some(keyword.as_str()) != except && !place.is_hidden(keyword)) {
             let mut own = Way::default();
@@ -98,7 +100,6 @@ impl<'a> Rewriter<'a> {
             };
             ways = pairs(&ways, &more)?;
         }
-        self.depth -= 1;
         Ok(ways)
     }
 
