@@ -22,10 +22,6 @@ const KEPT: usize = 32;
 /// Masks that may wait for the thread before the engine waits for it.
 const WAITING_MAX: usize = 1024;
 
-/// Between two tokens of JSON: nothing, one space, or a line break with its indentation. Without a bound a model may write
-/// spaces for ever.
-const JSON_SPACE: &str = " |\n {0,32}";
-
 /// What may follow a backslash. With `u`, a name that a schema speaks of could be written as if it were another.
 const JSON_ESCAPES: &str = "nrbtf\\\"";
 
@@ -171,13 +167,10 @@ fn json_grammar(mut schema: Value) -> TopLevelGrammar {
     TopLevelGrammar::from_json_schema(schema)
 }
 
-/// How JSON may be laid out.
+/// JSON without spaces around its commas and colons: where a model may write them it may do so for ever, each of them is a token
+/// paid for, and every place for one makes masks dearer.
 pub(crate) fn json_options() -> JsonCompileOptions {
-    JsonCompileOptions {
-        whitespace_pattern: Some(JSON_SPACE.to_owned()),
-        json_allowed_escapes: Some(JSON_ESCAPES.to_owned()),
-        ..JsonCompileOptions::default()
-    }
+    JsonCompileOptions { whitespace_flexible: false, json_allowed_escapes: Some(JSON_ESCAPES.to_owned()), ..JsonCompileOptions::default() }
 }
 
 fn name(format: &Format) -> &'static str {
