@@ -70,10 +70,11 @@ async fn open_postgres(url: &str) -> Result<Database> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| Error::Config(format!("the database URL: {error}")))?
         .application_name("millrace")
-        // sqlx sets no keepalive; the server's at least frees what a vanished client held.
+        // sqlx sets no keepalive; the server's at least frees what a vanished client held. A process that is stopped in the middle of a
+        // transaction keeps its locks from the others for about as long as its lease.
         .options([
             ("statement_timeout", "25s"),
-            ("idle_in_transaction_session_timeout", "60s"),
+            ("idle_in_transaction_session_timeout", "10s"),
             ("tcp_keepalives_idle", "30"),
             ("tcp_keepalives_interval", "10"),
             ("tcp_keepalives_count", "3"),
