@@ -102,7 +102,7 @@ async fn live(backing: &Backing, settings: &Settings, inference: &mut Inference,
     tracing::info!(%worker, model = served.name, "worker registered");
 
     let fenced = CancellationToken::new();
-    let claims = Claims::new(served.claims_max());
+    let claims = Claims::new(served);
     let finish = Finish::new(backing.clone(), worker, served.name.clone(), claims.clone(), fenced.clone());
     let intake = Intake::new(backing.clone(), worker, settings.lease.lease, served, claims.clone(), &finish, inference.commands.clone());
     let working = async {

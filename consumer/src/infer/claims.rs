@@ -10,7 +10,7 @@ use backing::store::{Change, Claimed};
 use domain::id::RequestId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::inference::Ticket;
+use super::inference::{Served, Ticket};
 
 /// A request in this worker's hands. Its place is free again when this is dropped: after its result is stored, or when it is given up.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) struct Claim {
 pub(super) struct Claims {
     places: Arc<Semaphore>,
     places_max: usize,
+    /// Requests that the engine runs at once.
+    slots: usize,
     held: Arc<Mutex<Held>>,
 }
 
@@ -37,8 +39,9 @@ struct Held {
 }
 
 impl Claims {
-    pub(super) fn new(places_max: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(places_max)), places_max, held: Arc::default() }
+    pub(super) fn new(served: &Served) -> Self {
+        let places_max = served.claims_max();
+        Self { places: Arc::new(Semaphore::new(places_max)), places_max, slots: served.slots, held: Arc::default() }
     }
 
     /// Waits for a free place and tells how many there are. Only intake takes places, so they stay free until it does.
@@ -70,6 +73,12 @@ impl Claims {
     /// Takes all claims out.
     pub(super) fn take_all(&self) -> Vec<Claim> {
         self.lock().by_ticket.drain().map(|(_, claim)| claim).collect()
+    }
+
+    /// Whether some are being computed, and intake has a place for more or the engine has more than it can run at once.
+    pub(super) fn suffice(&self) -> bool {
+        let held = self.lock().by_ticket.len();
+        held > 0 && (held > self.slots || self.places.available_permits() > 0)
     }
 
     /// Drops the claims on these requests and returns their tickets.

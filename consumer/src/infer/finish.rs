@@ -1,5 +1,6 @@
-//! Results become final: everything that has ended since the last commit shares the next one. The store decides whether a result
-//! still counts; what it refuses (a late or second result) is counted here and changes nothing.
+//! Results become final: everything that has ended since the last commit shares the next one, and as long as nobody waits for it, a
+//! commit waits for more. The store decides whether a result still counts; what it refuses (a late or second result) is counted here
+//! and changes nothing.
 
 use std::time::Duration;
 
@@ -17,7 +18,10 @@ use domain::{
     limits::INLINE_BYTES_MAX,
 };
 use futures::future;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -28,8 +32,19 @@ use crate::turn::backoff;
 
 /// Results that share one transaction at most.
 const GROUP_MAX: usize = 256;
+/// From one commit to the next while others are still being computed: commits take processor time from the engine.
+const PACE: Duration = Duration::from_millis(50);
 /// A store that is away for longer than all these tries has given our claims to others by then.
 const TRIES: u32 = 6;
+
+/// What shares the next commit.
+#[derive(Default)]
+struct Group {
+    ended: Vec<(Claim, Result<Answer, ApiError>)>,
+    withdrawn: Vec<Claim>,
+    /// Nothing follows.
+    cleared: bool,
+}
 
 pub(super) struct Finish {
     backing: Backing,
@@ -46,24 +61,44 @@ impl Finish {
 
     /// Stores what ends, until the engine has been cleared. Fails if the engine stops by itself.
     pub(super) async fn run(&self, events: &mut mpsc::Receiver<Event>) -> anyhow::Result<()> {
-        let mut group = Vec::with_capacity(GROUP_MAX);
         let mut cleared = false;
+        let mut next_commit = Instant::now();
         while !cleared {
-            if events.recv_many(&mut group, GROUP_MAX).await == 0 {
-                bail!("the engine has stopped");
+            let mut group = Group::default();
+            self.take(events, &mut group).await?;
+            while self.can_wait(&group)
+                && let Ok(taken) = timeout_at(next_commit, self.take(events, &mut group)).await
+            {
+                taken?;
             }
-            let (mut ended, mut withdrawn) = (Vec::new(), Vec::new());
-            for event in group.drain(..) {
-                match event {
-                    Event::Ended(ticket, outcome) => ended.extend(self.claims.take(ticket).map(|claim| (claim, outcome))),
-                    Event::Withdrawn(ticket) => withdrawn.extend(self.claims.take(ticket)),
-                    Event::Cleared => cleared = true,
-                }
-            }
-            self.commit(ended).await;
-            self.give_back(withdrawn).await;
+            next_commit = Instant::now() + PACE;
+            cleared = group.cleared;
+            self.commit(group.ended).await;
+            self.give_back(group.withdrawn).await;
         }
         Ok(())
+    }
+
+    /// Waits for events, and takes their claims.
+    async fn take(&self, events: &mut mpsc::Receiver<Event>, group: &mut Group) -> anyhow::Result<()> {
+        let mut arrived = Vec::with_capacity(GROUP_MAX);
+        if events.recv_many(&mut arrived, GROUP_MAX - group.ended.len()).await == 0 {
+            bail!("the engine has stopped");
+        }
+        for event in arrived {
+            match event {
+                Event::Ended(ticket, outcome) => group.ended.extend(self.claims.take(ticket).map(|claim| (claim, outcome))),
+                Event::Withdrawn(ticket) => group.withdrawn.extend(self.claims.take(ticket)),
+                Event::Cleared => group.cleared = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether more is to come, and the engine has enough to do until then.
+    fn can_wait(&self, group: &Group) -> bool {
+        let full = group.ended.len() == GROUP_MAX;
+        !full && group.withdrawn.is_empty() && !group.cleared && self.claims.suffice()
     }
 
     /// Stores results and frees their places.
