@@ -116,3 +116,41 @@ impl Claims {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use backing::store::Body;
+    use domain::{id::TenantId, request::Endpoint};
+
+    use super::*;
+
+    fn claim(claims: &Claims) -> Claim {
+        let request = Claimed {
+            id: RequestId::new(),
+            epoch: 1,
+            tenant: TenantId::new(),
+            batch: None,
+            endpoint: Endpoint::Completions,
+            model: "nano".to_owned(),
+            body: Body::Inline(String::new()),
+            attempts: 1,
+            traceparent: None,
+        };
+        claims.place(request).unwrap()
+    }
+
+    #[test]
+    fn claims_suffice_until_none_runs_or_nothing_can_follow_those_that_run() {
+        let served = Served { name: "nano".to_owned(), context_length: 64, bytes_per_token: 4.0, slots: 4, device: "none".to_owned() };
+        let claims = Claims::new(&served);
+        assert!(!claims.suffice(), "nothing runs");
+        let held: Vec<_> = (0..served.claims_max()).map(|_| claims.hold(claim(&claims))).collect();
+        assert!(claims.suffice(), "more are held than can run");
+        let mut ended: Vec<_> = held[..2].iter().map(|ticket| claims.take(*ticket)).collect();
+        assert!(!claims.suffice(), "results that wait to be stored keep the places of those that could run next");
+        ended.pop();
+        assert!(claims.suffice(), "intake has a place");
+        held.iter().for_each(|ticket| drop(claims.take(*ticket)));
+        assert!(!claims.suffice(), "nothing runs any more");
+    }
+}
