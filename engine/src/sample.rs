@@ -5,6 +5,7 @@ mod adjust;
 mod logprobs;
 
 use std::cmp::Ordering;
+use std::iter::successors;
 
 use llguidance::toktrie::SimpleVob;
 
@@ -68,8 +69,21 @@ impl<'a> Permit<'a> {
     }
 
     fn allows(&self, id: u32) -> bool {
-        let in_mask = |mask: &SimpleVob| (id as usize) < mask.len() && mask.is_allowed(id);
-        (self.mask.is_none_or(in_mask) || self.beside == Some(id)) && !self.banned.contains(&id)
+        self.word(id / u32::BITS) >> (id % u32::BITS) & 1 == 1 && !self.banned.contains(&id)
+    }
+
+    /// Those of the first `count` tokens that may be drawn, in their order.
+    fn ids(&self, count: u32) -> impl Iterator<Item = u32> + Clone {
+        let words = (0..count.div_ceil(u32::BITS)).map(|index| (index * u32::BITS, self.word(index)));
+        let ids = words.flat_map(|(first, word)| ones(word).map(move |bit| first + bit));
+        ids.take_while(move |id| *id < count).filter(|id| !self.banned.contains(id))
+    }
+
+    /// A bit for each of 32 tokens, whether banned or not.
+    fn word(&self, index: u32) -> u32 {
+        let mask = self.mask.map_or(u32::MAX, |mask| mask.as_slice().get(index as usize).copied().unwrap_or(0));
+        let beside = self.beside.filter(|id| id / u32::BITS == index).map_or(0, |id| 1 << (id % u32::BITS));
+        mask | beside
     }
 }
 
@@ -90,7 +104,7 @@ impl Sampler {
     pub(crate) fn draw(&self, logits: &[f32], place: Place, permit: &Permit, scratch: &mut Scratch) -> Option<u32> {
         let logits = self.adjustments.apply(logits, place, &mut scratch.logits, &mut scratch.counts);
         let best = highest(logits)?;
-        let ids = (0..logits.len() as u32).filter(|id| permit.allows(*id));
+        let ids = permit.ids(logits.len() as u32);
         let best = if permit.allows(best) {
             best
         } else {
@@ -196,6 +210,11 @@ fn leave_nucleus(candidates: &mut Vec<Candidate>, share: f64) {
             None => sorted += next,
         }
     }
+}
+
+/// The places of the ones in a word.
+fn ones(word: u32) -> impl Iterator<Item = u32> + Clone {
+    successors(Some(word), |left| Some(left & left.wrapping_sub(1))).take_while(|left| *left != 0).map(u32::trailing_zeros)
 }
 
 /// The most probable first, the lower id first among equals.
