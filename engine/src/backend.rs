@@ -32,6 +32,10 @@ pub(crate) trait Backend {
     fn rows(&self, width: usize) -> Self::Rows;
     fn routes(&self) -> Self::Routes;
     fn cache(&self, slots: usize, width: usize) -> Self::Cache;
+    /// One for keys and values: an entry is `[keys | values]` of all groups, but a backend may lay it out as it likes.
+    fn cache_grouped(&self, slots: usize, groups: usize, head: usize) -> Self::Cache {
+        self.cache(slots, 2 * groups * head)
+    }
 
     /// `out[r] = table[tokens[r]]`
     fn embed(&self, tokens: &[u32], table: &Self::Matrix, out: &mut Self::Rows);

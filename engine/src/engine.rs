@@ -150,11 +150,12 @@ impl Engine {
         let cached_layers = config.layers + usize::from(options.draft_slots_max > 0);
         let demand = Demand {
             weights_bytes: weights.parameters() * format.bits() / 8,
-            token_bytes: (cached_layers * Cache::entry_bytes(format, config.attention.cached())) as u64,
+            token_bytes: (cached_layers * Cache::token_bytes(format, &config.attention)) as u64,
             cache_tokens: options.cache_tokens,
             context_length: config.context_length,
         };
-        let pages = Pages::new(demand.tokens()?, options.page_tokens, options.prefix_cache);
+        let page_tokens = options.page_tokens.next_multiple_of(Cache::page_step(&config.attention));
+        let pages = Pages::new(demand.tokens()?, page_tokens, options.prefix_cache);
         let context_length = config.context_length.min(pages.capacity());
         let packed = packed_file(source, options, &weights, format.name()).map(Arc::new);
         let backend = Cpu::new(options.threads).in_format(format).with_packed(packed.clone());

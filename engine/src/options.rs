@@ -53,7 +53,7 @@ impl Default for Options {
             overtaken_max: 256,
             prefix_cache: true,
             cache_tokens: 32_768,
-            page_tokens: 16,
+            page_tokens: 32,
             step_tokens_max: 512,
             draft_slots_max: 2,
             threads: 0,

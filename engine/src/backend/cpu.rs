@@ -7,17 +7,21 @@ mod cache;
 mod experts;
 mod format;
 mod kernel;
+mod latent;
 mod matrix;
 mod operand;
 mod pack;
 mod packed_file;
+mod panels;
 mod pool;
 mod product;
 mod slab;
 mod strided;
 mod sums;
 mod vector;
+mod zeros;
 
+use std::cell::RefCell;
 use std::iter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,14 +29,16 @@ use crate::backend::{Backend, Expert, Norm};
 use crate::batch::Batch;
 use crate::config::MoeConfig;
 use crate::model::rope::Rope;
-use attention::Context;
+use attention::{Context, grouped};
 pub(crate) use cache::Cache;
 use experts::Routes;
 pub(crate) use format::Format;
 use kernel::Kernel;
+use latent::Latent;
 use matrix::{Layout, Matrix};
 use operand::Operand;
 pub(crate) use packed_file::{PackedFile, Writing};
+use panels::Panels;
 use pool::Pool;
 use product::{Cells, Part, Put};
 use vector::Width;
@@ -51,6 +57,11 @@ pub(crate) struct Cpu {
 struct Scratch {
     linear: Operand,
     experts: experts::Scratch,
+}
+
+thread_local! {
+    /// A key on its way into the cache.
+    static ROTATED: RefCell<Vec<f32>> = RefCell::default();
 }
 
 impl Cpu {
@@ -143,7 +154,11 @@ impl Backend for Cpu {
     }
 
     fn cache(&self, slots: usize, width: usize) -> Cache {
-        Cache::new(self.format, slots, width)
+        Cache::Latent(Latent::new(self.format, slots, width))
+    }
+
+    fn cache_grouped(&self, slots: usize, groups: usize, head: usize) -> Cache {
+        Cache::Panels(Panels::new(self.format, slots, groups, head))
     }
 
     fn embed(&self, tokens: &[u32], table: &Matrix, out: &mut Rows) {
@@ -208,6 +223,7 @@ impl Backend for Cpu {
     }
 
     fn mla_cache(&self, x: &Rows, norm: &Norm<Cpu>, rope: &Rope, batch: &Batch, cache: &mut Cache) {
+        let cache = cache.latent_mut();
         for (row, x) in batch.rows.iter().zip(x.data.chunks_exact(x.width)) {
             let (x_latent, x_key) = x.split_at(x.len() - rope.width());
             cache.write(self.width, batch.slot(*row), |entry| {
@@ -220,41 +236,34 @@ impl Backend for Cpu {
 
     fn mla_attend(&self, queries: &Rows, scale: f32, batch: &Batch, cache: &Cache, out: &mut Rows) {
         out.resize(queries.count());
+        let cache = cache.latent();
         let positions: usize = batch.rows.iter().map(|row| row.position + 1).sum();
         let latent = out.width / (queries.width / cache.width());
         let tasks = batch.rows.iter().enumerate().zip(out.data.chunks_exact_mut(out.width));
         self.pool.split(positions * queries.width, tasks, |((index, row), out)| {
-            let context = Context::of(*row, batch, cache, 0..cache.width(), 0..latent);
-            attention::attend(self.width, queries.row(index), &context, 1, scale, out);
+            attention::attend(self.width, queries.row(index), &Context::of(*row, batch, cache, latent), scale, out);
         });
     }
 
     fn gqa_cache(&self, keys: &Rows, values: &Rows, rope: &Rope, batch: &Batch, cache: &mut Cache) {
-        for (index, row) in batch.rows.iter().enumerate() {
-            cache.write(self.width, batch.slot(*row), |entry| {
-                let (cached_keys, cached_values) = entry.split_at_mut(keys.width);
-                let heads = keys.row(index).chunks_exact(rope.width()).zip(cached_keys.chunks_exact_mut(rope.width()));
-                heads.for_each(|(key, cached)| rope.at(row.position).rotate(key, cached));
-                cached_values.copy_from_slice(values.row(index));
+        let writer = cache.panels_mut().writer();
+        let head = rope.width();
+        self.pool.split_rows(2 * keys.data.len(), 0..keys.width / head, |group| {
+            let channels = group * head..(group + 1) * head;
+            ROTATED.with_borrow_mut(|rotated| {
+                rotated.resize(head, 0.0);
+                for (index, row) in batch.rows.iter().enumerate() {
+                    rope.at(row.position).rotate(&keys.row(index)[channels.clone()], rotated);
+                    // SAFETY: this task alone has the group.
+                    unsafe { writer.write(self.width, batch.slot(*row), group, rotated, &values.row(index)[channels.clone()]) }
+                }
             });
-        }
+        });
     }
 
     fn gqa_attend(&self, queries: &Rows, groups: usize, scale: f32, batch: &Batch, cache: &Cache, out: &mut Rows) {
         out.resize(queries.count());
-        let positions: usize = batch.rows.iter().map(|row| row.position + 1).sum();
-        let (head, group_width) = (cache.width() / groups / 2, queries.width / groups);
-        // Neighbouring groups look at neighbouring places of the same entries: a row is divided only where there are too few.
-        let together = self.pool.share(queries.count() * groups).min(groups);
-        let tasks = batch.rows.iter().enumerate().zip(out.data.chunks_exact_mut(out.width)).flat_map(|((index, row), out)| {
-            let parts = queries.row(index).chunks(together * group_width).zip(out.chunks_mut(together * group_width));
-            parts.enumerate().map(move |(part, (queries, out))| (row, part * together * head, queries, out))
-        });
-        self.pool.split(positions * queries.width, tasks, |(row, first, queries, out)| {
-            let values = groups * head + first;
-            let context = Context::of(*row, batch, cache, first..first + head, values..values + head);
-            attention::attend(self.width, queries, &context, queries.len() / group_width, scale, out);
-        });
+        grouped::attend(self, queries, scale, batch, cache.panels(), groups, out);
     }
 
     fn route(&self, logits: &Rows, bias: Option<&Vec<f32>>, moe: &MoeConfig, routes: &mut Routes) {

@@ -89,7 +89,7 @@ impl<B: Backend> Gqa<B> {
             output: matrix("o_proj", [hidden, queries])?,
             output_bias: bias(gqa.output_bias, "o_proj", hidden)?,
             scale: (gqa.head as f64).powf(-0.5) as f32,
-            cache: backend.cache(slots, config.attention.cached()),
+            cache: backend.cache_grouped(slots, gqa.groups, gqa.head),
             queries: backend.rows(queries),
             attended: backend.rows(queries),
             config: gqa.clone(),

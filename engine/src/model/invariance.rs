@@ -1,14 +1,14 @@
 //! In every format logits are the same bits whatever else is in the batch, and however a prompt is cut, paged and threaded.
 
 use crate::allocations;
-use crate::backend::cpu::{Cpu, Format};
+use crate::backend::cpu::{Cache, Cpu, Format};
 use crate::batch::Batch;
 use crate::draft::DraftBatch;
 use crate::model::Forward;
 use crate::model::golden::load;
 
-const TOKENS: usize = 61;
-const CACHE_TOKENS: usize = 4096;
+const TOKENS: usize = 101;
+const CACHE_TOKENS: usize = 8192;
 
 /// One way to compute the same prompt.
 struct Scene {
@@ -24,14 +24,15 @@ const ALONE: Scene = Scene { chunk: TOKENS, page_tokens: CACHE_TOKENS, threads: 
 fn logits(variant: &str, format: Format, scene: &Scene) -> Vec<u32> {
     let (mut model, config) = load(variant, Cpu::new(scene.threads).in_format(format), CACHE_TOKENS);
     let tokens: Vec<u32> = (0..TOKENS as u32).map(|index| (index * 37 + 11) % 288).collect();
+    let page_tokens = scene.page_tokens.next_multiple_of(Cache::page_step(&config.attention));
     // Pages from the far end of the cache, in falling order, so that neighbours in the prompt are none in memory.
-    let last = CACHE_TOKENS / scene.page_tokens - 1;
-    let pages: Vec<u32> = (0..TOKENS.div_ceil(scene.page_tokens)).map(|page| (last - page) as u32).collect();
+    let last = CACHE_TOKENS / page_tokens - 1;
+    let pages: Vec<u32> = (0..TOKENS.div_ceil(page_tokens)).map(|page| (last - page) as u32).collect();
     let mut all = Vec::new();
     for start in (0..TOKENS).step_by(scene.chunk) {
         let end = TOKENS.min(start + scene.chunk);
         let mut batch = Batch::default();
-        batch.clear(scene.page_tokens);
+        batch.clear(page_tokens);
         for companion in 0..scene.companions {
             if companion == scene.companions / 2 {
                 push_all_sampled(&mut batch, start, &tokens[start..end], &pages);
@@ -59,7 +60,7 @@ fn logits_are_the_same_bits_in_every_scene() {
     let scenes = [
         Scene { chunk: 1, page_tokens: 16, ..ALONE },
         Scene { chunk: 7, page_tokens: 5, threads: 2, ..ALONE },
-        Scene { companions: 63, page_tokens: 16, threads: 2, ..ALONE },
+        Scene { companions: 63, page_tokens: 40, threads: 2, ..ALONE },
         Scene { chunk: 16, companions: 63, page_tokens: 8, threads: 3 },
         Scene { chunk: 1, companions: 40, page_tokens: 7, threads: 4 },
     ];
@@ -123,8 +124,8 @@ fn a_batch_that_is_no_larger_than_one_before_is_computed_without_the_heap() {
             let (mut model, config) = load(variant, Cpu::new(1).in_format(format), CACHE_TOKENS);
             let (mut batch, mut drafts) = (Batch::default(), DraftBatch::default());
             let mut forward = |tokens: usize| {
-                batch.clear(16);
-                drafts.clear(16);
+                batch.clear(32);
+                drafts.clear(32);
                 for sequence in 0..8 {
                     batch.push(sequence, 0, &vec![7; tokens], &[sequence as u32], true);
                     drafts.entries.push(sequence, 0, &vec![7; tokens], &[sequence as u32], true);

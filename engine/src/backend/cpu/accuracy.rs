@@ -4,7 +4,7 @@ use std::iter;
 use std::ops::Range;
 
 use crate::backend::cpu::experts::Routes;
-use crate::backend::cpu::{Cache, Cpu, Format, Rows};
+use crate::backend::cpu::{Cpu, Format, Rows};
 use crate::backend::{Backend, Expert};
 use crate::batch::Batch;
 
@@ -114,10 +114,12 @@ fn experts(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
 pub(super) fn latent_attention(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
     let (heads, latent, rotated) = (numbers.up_to(20), numbers.up_to(90), 2 * numbers.up_to(16));
     let width = latent + rotated;
-    let scene = Scene::new(cpu, width, numbers);
+    let scene = Scene::new(7, width, numbers);
+    let mut cache = cpu.cache(scene.slots(), width);
+    scene.fill(|slot, entry| cache.latent_mut().write(cpu.width, slot, |cached| cached.copy_from_slice(entry)));
     let queries = numbers.rows(scene.batch.rows.len(), heads * width);
     let mut out = cpu.rows(heads * latent);
-    cpu.mla_attend(&queries, 0.7, &scene.batch, &scene.cache, &mut out);
+    cpu.mla_attend(&queries, 0.7, &scene.batch, &cache, &mut out);
     let heads = |row: usize| (row, queries.row(row).chunks_exact(width));
     let expected = (0..scene.batch.rows.len()).map(heads);
     let expected =
@@ -127,10 +129,19 @@ pub(super) fn latent_attention(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
 
 pub(super) fn grouped_attention(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
     let (groups, per_group, head) = (numbers.up_to(4), numbers.up_to(5), 2 * numbers.up_to(40));
-    let scene = Scene::new(cpu, 2 * groups * head, numbers);
+    let scene = Scene::new(32, 2 * groups * head, numbers);
+    let mut cache = cpu.cache_grouped(scene.slots(), groups, head);
+    let writer = cache.panels_mut().writer();
+    scene.fill(|slot, entry| {
+        let (keys, values) = entry.split_at(groups * head);
+        for (group, (key, value)) in keys.chunks_exact(head).zip(values.chunks_exact(head)).enumerate() {
+            // SAFETY: nobody else writes.
+            unsafe { writer.write(cpu.width, slot, group, key, value) }
+        }
+    });
     let queries = numbers.rows(scene.batch.rows.len(), groups * per_group * head);
     let mut out = cpu.rows(queries.width);
-    cpu.gqa_attend(&queries, groups, 0.7, &scene.batch, &scene.cache, &mut out);
+    cpu.gqa_attend(&queries, groups, 0.7, &scene.batch, &cache, &mut out);
     let mut expected = Vec::new();
     for row in 0..scene.batch.rows.len() {
         for (index, query) in queries.row(row).chunks_exact(head).enumerate() {
@@ -147,36 +158,43 @@ struct Scene {
     batch: Batch,
     width: usize,
     entries: Vec<f32>,
-    cache: Cache,
 }
 
 impl Scene {
-    fn new(cpu: &Cpu, width: usize, numbers: &mut Numbers) -> Scene {
+    fn new(page_tokens: usize, width: usize, numbers: &mut Numbers) -> Scene {
         const PAGES: u32 = 24;
-        const PAGE_TOKENS: usize = 7;
 
         let mut batch = Batch::default();
-        batch.clear(PAGE_TOKENS);
+        batch.clear(page_tokens);
         let pages: Vec<u32> = (0..PAGES).map(|page| page * 5 % PAGES).collect();
         let (prompt, drawing) = pages.split_at(12);
-        let (computed, tokens) = (numbers.up_to(60), numbers.up_to(12));
+        let (computed, tokens) = (numbers.up_to(60), numbers.up_to(24));
         batch.push(0, computed, &vec![0; tokens], prompt, false);
         batch.push(1, numbers.up_to(80), &[0], drawing, true);
-        let slots = PAGES as usize * PAGE_TOKENS;
-        let entries = numbers.take(slots * width);
-        let mut cache = cpu.cache(slots, width);
-        for (slot, entry) in entries.chunks_exact(width).enumerate() {
-            cache.write(cpu.width, slot, |cached| cached.copy_from_slice(entry));
+        Scene { batch, width, entries: numbers.take(PAGES as usize * page_tokens * width) }
+    }
+
+    fn slots(&self) -> usize {
+        self.entries.len() / self.width
+    }
+
+    fn entry(&self, slot: usize) -> &[f32] {
+        &self.entries[slot * self.width..][..self.width]
+    }
+
+    /// Writes what the rows look at, in the order of positions. What others have left in the cache may be anything.
+    fn fill(&self, mut write: impl FnMut(usize, &[f32])) {
+        let left = vec![f32::NAN; self.width];
+        (0..self.slots()).for_each(|slot| write(slot, &left));
+        for span in &self.batch.spans {
+            let slots = self.batch.context(self.batch.rows[span.rows.end - 1]).flatten();
+            slots.for_each(|slot| write(slot, self.entry(slot)));
         }
-        Scene { batch, width, entries, cache }
     }
 
     /// Softmax over the products with all keys up to the row's own, and the values weighed by it.
     fn attend(&self, row: usize, query: &[f32], keys: Range<usize>, values: Range<usize>) -> Vec<f64> {
-        let entries = || {
-            let slots = self.batch.context(self.batch.rows[row]).flatten();
-            slots.map(|slot| &self.entries[slot * self.width..][..self.width])
-        };
+        let entries = || self.batch.context(self.batch.rows[row]).flatten().map(|slot| self.entry(slot));
         let query = || query.iter().copied().map(f64::from);
         let weights: Vec<f64> = entries().map(|entry| (0.7 * dot(query(), &entry[keys.clone()])).exp()).collect();
         let total: f64 = weights.iter().sum();

@@ -1,118 +1,59 @@
-//! The cached entries of one layer, one for each slot: f32 where that is the format of the weights, pairs of bf16 where they have fewer bits.
-
-use std::ops::Range;
+//! What one layer caches for its slots: f32 where that is the format of the weights, bf16 where they have fewer bits.
 
 use crate::backend::cpu::format::Format;
-use crate::backend::cpu::vector::Width;
+use crate::backend::cpu::kernel::PANEL;
+use crate::backend::cpu::latent::Latent;
+use crate::backend::cpu::panels::Panels;
+use crate::config::AttentionConfig;
 
-/// Pairs in a cache line; every entry of pairs begins one.
-pub(super) const LINE: usize = 16;
-
-/// `[slots][width]`
-pub(crate) struct Cache {
-    width: usize,
-    entries: Entries,
-}
-
-enum Entries {
-    F32(Vec<f32>),
-    Bf16(Pairs),
-}
-
-/// `[slots][stride]`, where a word is two numbers, the first in its low half, and zeros fill an entry's last line.
-pub(super) struct Pairs {
-    /// From `first` on, at the beginning of a cache line.
-    words: Vec<u32>,
-    first: usize,
-    stride: usize,
-    /// An entry before it is rounded.
-    fresh: Vec<f32>,
+/// Of one kind of attention or the other.
+pub(crate) enum Cache {
+    Latent(Latent),
+    Panels(Panels),
 }
 
 impl Cache {
-    pub(super) fn new(format: Format, slots: usize, width: usize) -> Cache {
-        let entries = match format {
-            Format::F32 => Entries::F32(vec![0.0; slots * width]),
-            Format::Bf16 | Format::Int8 => Entries::Bf16(Pairs::new(slots, width)),
-        };
-        Cache { width, entries }
-    }
-
-    /// Bytes that one entry takes.
-    pub(crate) fn entry_bytes(format: Format, width: usize) -> usize {
-        match format {
-            Format::F32 => width * size_of::<f32>(),
-            Format::Bf16 | Format::Int8 => Pairs::stride(width) * size_of::<u32>(),
+    pub(super) fn latent(&self) -> &Latent {
+        match self {
+            Cache::Latent(latent) => latent,
+            Cache::Panels(_) => unreachable!("this cache has keys and values"),
         }
     }
 
-    /// Numbers in an entry.
-    pub(super) fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Lets `fill` write the entry of a slot.
-    pub(super) fn write(&mut self, width: Width, slot: usize, fill: impl FnOnce(&mut [f32])) {
-        match &mut self.entries {
-            Entries::F32(numbers) => fill(&mut numbers[slot * self.width..][..self.width]),
-            Entries::Bf16(pairs) => {
-                fill(&mut pairs.fresh);
-                pairs.round(width, slot);
-            }
+    pub(super) fn latent_mut(&mut self) -> &mut Latent {
+        match self {
+            Cache::Latent(latent) => latent,
+            Cache::Panels(_) => unreachable!("this cache has keys and values"),
         }
     }
 
-    pub(super) fn pairs(&self) -> Option<&Pairs> {
-        match &self.entries {
-            Entries::F32(_) => None,
-            Entries::Bf16(pairs) => Some(pairs),
+    pub(super) fn panels(&self) -> &Panels {
+        match self {
+            Cache::Panels(panels) => panels,
+            Cache::Latent(_) => unreachable!("this cache has latents"),
         }
     }
 
-    /// The entries of some slots, which are f32.
-    pub(super) fn numbers(&self, slots: Range<usize>) -> &[f32] {
-        match &self.entries {
-            Entries::F32(numbers) => &numbers[slots.start * self.width..slots.end * self.width],
-            Entries::Bf16(_) => unreachable!("these entries are pairs"),
+    pub(super) fn panels_mut(&mut self) -> &mut Panels {
+        match self {
+            Cache::Panels(panels) => panels,
+            Cache::Latent(_) => unreachable!("this cache has latents"),
         }
     }
-}
 
-impl Pairs {
-    fn new(slots: usize, width: usize) -> Pairs {
-        let stride = Pairs::stride(width);
-        // Zeros that nobody has touched cost no memory, but nobody promises where they begin.
-        let words = vec![0; slots * stride + LINE];
-        let first = words.as_ptr().align_offset(LINE * size_of::<u32>()).min(LINE);
-        Pairs { words, first, stride, fresh: vec![0.0; width] }
+    /// Bytes that one layer takes for a token.
+    pub(crate) fn token_bytes(format: Format, attention: &AttentionConfig) -> usize {
+        match attention {
+            AttentionConfig::Mla(_) => Latent::entry_bytes(format, attention.cached()),
+            AttentionConfig::Gqa(gqa) => Panels::slot_bytes(format, gqa.groups, gqa.head),
+        }
     }
 
-    fn stride(width: usize) -> usize {
-        width.div_ceil(2).next_multiple_of(LINE)
-    }
-
-    fn round(&mut self, width: Width, slot: usize) {
-        let Pairs { words, first, stride, fresh } = self;
-        let mut places = words[*first + slot * *stride..][..*stride].iter_mut();
-        Format::Bf16.encode(width, fresh, 1.0, 0, |encoded| {
-            places.by_ref().zip(encoded).for_each(|(place, word)| *place = *word);
-        });
-    }
-
-    /// The word with which the entry of a slot begins.
-    pub(super) fn start(&self, slot: usize) -> usize {
-        let start = self.first + slot * self.stride;
-        assert!(start + self.stride <= self.words.len(), "slot {slot} is not in the cache");
-        start
-    }
-
-    /// All entries, and where they begin is said by [`Pairs::start`].
-    pub(super) fn words(&self) -> &[u32] {
-        &self.words
-    }
-
-    /// The entry that begins with a word.
-    pub(super) fn entry_at(&self, start: usize) -> &[u32] {
-        &self.words[start..][..self.stride]
+    /// Tokens of which a page of the cache must have a whole number of times.
+    pub(crate) fn page_step(attention: &AttentionConfig) -> usize {
+        match attention {
+            AttentionConfig::Mla(_) => 1,
+            AttentionConfig::Gqa(_) => PANEL,
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod x86;
 
 use std::hint::black_box;
+use std::ptr;
 
 use crate::backend::cpu::format::Format;
 use crate::backend::cpu::vector::Width;
@@ -49,8 +50,8 @@ impl Form {
     }
 }
 
-/// The loop over words: rows, their words `[words][rows]`, the panel, and where the sums go.
-type Run = unsafe fn(usize, &[u32], &[Words], &mut Sums);
+/// The loop over words: rows, their words `[words][rows]`, the panel, the next one, and where the sums go.
+type Run = unsafe fn(usize, &[u32], &[Words], *const Words, &mut Sums);
 
 impl Kernel {
     /// The fastest that this width allows; all of them give the same sums.
@@ -68,11 +69,11 @@ impl Kernel {
         }
     }
 
-    /// The sums of some rows, whose words lie side by side, with a panel.
-    pub(super) fn sum(self, rows: usize, words: &[u32], panel: &[Words], sums: &mut Sums) {
+    /// The sums of some rows, whose words lie side by side, with a panel. Meanwhile as much from `next` on is brought near.
+    pub(super) fn sum(self, rows: usize, words: &[u32], panel: &[Words], next: *const Words, sums: &mut Sums) {
         assert!(rows <= self.rows_max && words.len() == rows * panel.len() * self.form.parts, "a tile of {rows} rows");
         // SAFETY: `of` has seen the features that this compilation needs.
-        unsafe { (self.run)(rows, words, panel, sums) }
+        unsafe { (self.run)(rows, words, panel, next, sums) }
     }
 
     /// Multiplies what registers hold, over and over, for the benchmarks: returns the operations.
@@ -93,19 +94,20 @@ trait Dot {
     const PARTS: usize = 1;
 
     unsafe fn zeros() -> Self::Row;
-    unsafe fn load(weights: &Words) -> Self::Weights;
+    /// Brings what is at `next` near; any address will do.
+    unsafe fn load(weights: &Words, next: *const Words) -> Self::Weights;
     /// Adds the products of a row's word with a part of the weights.
     unsafe fn add(sums: &mut Self::Row, word: u32, weights: &Self::Weights, part: usize);
     unsafe fn store(sums: Self::Row, out: &mut [u32; PANEL]);
 }
 
 #[inline(always)]
-unsafe fn tile<D: Dot, const ROWS: usize>(words: &[u32], panel: &[Words], sums: &mut Sums) {
+unsafe fn tile<D: Dot, const ROWS: usize>(words: &[u32], panel: &[Words], next: *const Words, sums: &mut Sums) {
     // SAFETY: the caller enables what `D` needs.
     unsafe {
         let mut rows = [D::zeros(); ROWS];
-        for (words, weights) in words.chunks_exact(ROWS * D::PARTS).zip(panel) {
-            let weights = D::load(weights);
+        for (index, (words, weights)) in words.chunks_exact(ROWS * D::PARTS).zip(panel).enumerate() {
+            let weights = D::load(weights, next.wrapping_add(index));
             // The last part first, as `vdpbf16ps` does it.
             for part in (0..D::PARTS).rev() {
                 for row in 0..ROWS {
@@ -124,7 +126,7 @@ unsafe fn tile<D: Dot, const ROWS: usize>(words: &[u32], panel: &[Words], sums: 
 unsafe fn spin<D: Dot, const ROWS: usize>(rounds: usize) {
     // SAFETY: the caller enables what `D` needs.
     unsafe {
-        let (mut rows, word, weights) = ([D::zeros(); ROWS], black_box(0x0101_0101), D::load(&Words([0x0101_0101; PANEL])));
+        let (mut rows, word, weights) = ([D::zeros(); ROWS], black_box(0x0101_0101), D::load(&Words([0x0101_0101; PANEL]), ptr::null()));
         for _ in 0..rounds {
             for part in 0..D::PARTS {
                 for row in &mut rows {
@@ -137,9 +139,9 @@ unsafe fn spin<D: Dot, const ROWS: usize>(rounds: usize) {
 }
 
 /// One row at a time, as far as any machine can be trusted.
-unsafe fn run<D: Dot>(_: usize, words: &[u32], panel: &[Words], sums: &mut Sums) {
+unsafe fn run<D: Dot>(_: usize, words: &[u32], panel: &[Words], next: *const Words, sums: &mut Sums) {
     // SAFETY: `D` is plain arithmetic.
-    unsafe { tile::<D, 1>(words, panel, sums) }
+    unsafe { tile::<D, 1>(words, panel, next, sums) }
 }
 
 struct PlainF32;
@@ -154,7 +156,7 @@ impl Dot for PlainF32 {
     }
 
     #[inline(always)]
-    unsafe fn load(weights: &Words) -> [f32; PANEL] {
+    unsafe fn load(weights: &Words, _: *const Words) -> [f32; PANEL] {
         weights.0.map(f32::from_bits)
     }
 
@@ -185,7 +187,7 @@ impl Dot for PlainBf16 {
     }
 
     #[inline(always)]
-    unsafe fn load(weights: &Words) -> [u32; PANEL] {
+    unsafe fn load(weights: &Words, _: *const Words) -> [u32; PANEL] {
         weights.0
     }
 
@@ -223,7 +225,7 @@ impl Dot for PlainInt8 {
     }
 
     #[inline(always)]
-    unsafe fn load(weights: &Words) -> [u32; PANEL] {
+    unsafe fn load(weights: &Words, _: *const Words) -> [u32; PANEL] {
         weights.0
     }
 

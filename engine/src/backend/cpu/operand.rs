@@ -106,7 +106,7 @@ impl Operand {
 }
 
 /// As much of a vector as is needed; it never shrinks, since growing it again would write all that is new.
-fn grown<T: Default + Clone>(values: &mut Vec<T>, needed: usize) -> &mut [T] {
+pub(super) fn grown<T: Default + Clone>(values: &mut Vec<T>, needed: usize) -> &mut [T] {
     if values.len() < needed {
         values.resize(needed, T::default());
     }
@@ -114,7 +114,7 @@ fn grown<T: Default + Clone>(values: &mut Vec<T>, needed: usize) -> &mut [T] {
 }
 
 /// Writes the words of some numbers of one row, which is `index` in a tile of so many `rows`.
-fn convert(width: Width, form: Form, numbers: &[f32], step: f32, tile: &mut [u32], rows: usize, index: usize) {
+pub(super) fn convert(width: Width, form: Form, numbers: &[f32], step: f32, tile: &mut [u32], rows: usize, index: usize) {
     let mut places = tile.chunks_exact_mut(form.parts * rows);
     form.format.encode(width, numbers, step, OFFSET, |words| {
         for (word, places) in words.iter().zip(places.by_ref()) {

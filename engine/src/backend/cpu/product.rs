@@ -14,6 +14,9 @@ const BLOCK_NUMBERS: usize = 256 * 1024;
 /// Bytes of panels that stay there while tiles pass.
 const PANELS_BYTES: usize = 512 * 1024;
 
+/// How far ahead of the products weights are brought near, in bytes.
+const AHEAD: usize = 8192;
+
 /// What becomes of a product.
 #[derive(Clone, Copy)]
 pub(super) enum Put<'a> {
@@ -23,22 +26,22 @@ pub(super) enum Put<'a> {
     SetGated(&'a Matrix),
 }
 
-/// The output of a product: cells that several tasks write, each its own.
+/// Cells that several tasks write, each its own: the output of a product, for one.
 #[derive(Clone, Copy)]
-pub(super) struct Cells<'a> {
-    start: *mut f32,
+pub(super) struct Cells<'a, T = f32> {
+    start: *mut T,
     count: usize,
     stride: usize,
-    lifetime: PhantomData<&'a mut [f32]>,
+    lifetime: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: `Cells::row` asks its callers to keep to different cells.
-unsafe impl Send for Cells<'_> {}
+unsafe impl<T: Send> Send for Cells<'_, T> {}
 // SAFETY: as above.
-unsafe impl Sync for Cells<'_> {}
+unsafe impl<T: Send> Sync for Cells<'_, T> {}
 
-impl<'a> Cells<'a> {
-    pub(super) fn new(rows: &'a mut [f32], stride: usize) -> Cells<'a> {
+impl<'a, T> Cells<'a, T> {
+    pub(super) fn new(rows: &'a mut [T], stride: usize) -> Cells<'a, T> {
         Cells { start: rows.as_mut_ptr(), count: rows.len(), stride, lifetime: PhantomData }
     }
 
@@ -46,7 +49,7 @@ impl<'a> Cells<'a> {
     ///
     /// # Safety
     /// No two tasks that run at the same time may ask for the same cell.
-    pub(super) unsafe fn row(self, row: usize, columns: Range<usize>) -> &'a mut [f32] {
+    pub(super) unsafe fn row(self, row: usize, columns: Range<usize>) -> &'a mut [T] {
         let first = row * self.stride + columns.start;
         assert!(columns.end <= self.stride && first + columns.len() <= self.count, "cells {columns:?} of row {row}");
         // SAFETY: the cells lie in the rows, and the caller keeps to different ones.
@@ -127,7 +130,8 @@ pub(super) fn walk<'a, const N: usize>(
         for tile in tiles.clone() {
             for panel in panels.clone() {
                 for (matrix, sums) in matrices.iter().zip(&mut sums) {
-                    kernel.sum(tile.rows.len(), tile.words, matrix.panel(panel), sums);
+                    let words = matrix.panel(panel);
+                    kernel.sum(tile.rows.len(), tile.words, words, words.as_ptr().wrapping_byte_add(AHEAD), sums);
                     sums.iter_mut().zip(tile.steps).for_each(|(sums, step)| matrix.finish(cpu.width, panel, sums, *step));
                 }
                 for (index, row) in tile.rows.clone().enumerate() {

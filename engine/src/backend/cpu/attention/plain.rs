@@ -18,7 +18,7 @@ thread_local! {
 
 /// Softmax-weighted values of the context, for each head of one row.
 pub(super) fn attend(width: Width, queries: &[f32], context: &Context, scale: f32, out: &mut [f32]) {
-    let (key, value) = (context.keys.len(), context.values.len());
+    let (key, value) = (context.cache.width(), context.value);
     SCRATCH.with_borrow_mut(|scratch| {
         for (queries, out) in queries.chunks(LANES * key).zip(out.chunks_mut(LANES * value)) {
             let weights = weights::of(width, queries, context, scale, scratch);
@@ -40,7 +40,7 @@ for_every_width! {
 
 #[inline(always)]
 fn weigh_body<const WIDTH: usize>(weights: Strided, context: &Context, out: &mut [f32]) {
-    let value = context.values.len();
+    let value = context.value;
     let wide = value - value % WIDTH;
     let blocked = value - value % LANES;
     for channel in (0..wide).step_by(WIDTH) {
@@ -69,16 +69,15 @@ fn weigh_heads<const WIDTH: usize>(weights: Strided, context: &Context, channel:
 /// The same for some neighbouring heads and channels, in registers.
 #[inline(always)]
 fn weigh_block<const N: usize, const WIDTH: usize>(weights: Strided, head: usize, context: &Context, channel: usize, out: &mut [f32]) {
-    let first = context.values.start + channel;
     let mut sums = [[0.0; WIDTH]; N];
     let mut position = 0;
     for page in pages(context) {
-        let values = page.chunks_exact(context.cache.width()).map(|entry| entry[first..].first_chunk().unwrap_or(&[0.0; WIDTH]));
+        let values = page.chunks_exact(context.cache.width()).map(|entry| entry[channel..].first_chunk().unwrap_or(&[0.0; WIDTH]));
         let entries = values.len();
         sums = strided::tile(sums, weights.skip(position).rows(head), values);
         position += entries;
     }
     for (row, sums) in sums.iter().enumerate() {
-        out[(head + row) * context.values.len() + channel..][..WIDTH].copy_from_slice(sums);
+        out[(head + row) * context.value + channel..][..WIDTH].copy_from_slice(sums);
     }
 }

@@ -9,8 +9,8 @@ for_every_width! {
 }
 
 for_every_width! {
-    /// The scores of one head.
-    fn softmax_one(scores: &mut [f32], scale: f32) = softmax_one_body
+    /// The scores of one head. They become weights when they are multiplied with `share`.
+    fn softmax_one(scores: &mut [f32], scale: f32, share: &mut f32) = softmax_one_body
 }
 
 #[inline(always)]
@@ -37,7 +37,7 @@ fn softmax_body(scores: &mut [Lanes], scale: f32) {
 }
 
 #[inline(always)]
-fn softmax_one_body(scores: &mut [f32], scale: f32) {
+fn softmax_one_body(scores: &mut [f32], scale: f32, share: &mut f32) {
     let (blocks, rest) = scores.as_chunks_mut::<LANES>();
     let mut highest = [f32::NEG_INFINITY; LANES];
     for block in blocks.iter() {
@@ -53,6 +53,5 @@ fn softmax_one_body(scores: &mut [f32], scale: f32) {
             *total += *score;
         }
     }
-    let share = 1.0 / add_in_pairs(totals);
-    scores.iter_mut().for_each(|score| *score *= share);
+    *share = 1.0 / add_in_pairs(totals);
 }

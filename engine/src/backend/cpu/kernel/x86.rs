@@ -6,9 +6,6 @@ use super::{Dot, Form, Kernel, PANEL, PlainBf16, PlainF32, Sums, Words, spin, ti
 use crate::backend::cpu::format::Format;
 use crate::backend::cpu::vector::Width;
 
-/// How far ahead of the products weights are brought near, in bytes.
-const AHEAD: usize = 8192;
-
 /// The kernel of a vector width, if it has one. Machines with AVX-512 but without its dot products take AVX2's.
 pub(super) fn kernel(width: Width, format: Format) -> Option<Kernel> {
     if matches!(width, Width::Portable) {
@@ -43,11 +40,11 @@ macro_rules! compiled {
             const ROWS_MAX: usize = [$($rows),+].len();
 
             #[target_feature(enable = $features)]
-            unsafe fn run(rows: usize, words: &[u32], panel: &[Words], sums: &mut Sums) {
+            unsafe fn run(rows: usize, words: &[u32], panel: &[Words], next: *const Words, sums: &mut Sums) {
                 // SAFETY: the features that `Dot` needs are enabled here.
                 unsafe {
                     match rows {
-                        $($rows => tile::<$dot, $rows>(words, panel, sums),)+
+                        $($rows => tile::<$dot, $rows>(words, panel, next, sums),)+
                         _ => unreachable!("no tile has {rows} rows"),
                     }
                 }
@@ -70,14 +67,14 @@ compiled!(avx2_f32, "avx2", PlainF32, F32, 1 2);
 compiled!(avx2_bf16, "avx2", PlainBf16, Bf16, 1 2);
 compiled!(avx2_int8, "avx2", NarrowInt8, Int8, 1 2);
 
-/// Both halves of a panel's word, and the next ones on their way.
+/// Both halves of a panel's word, and others on their way.
 #[inline(always)]
-unsafe fn load(weights: &Words) -> [__m512i; 2] {
+unsafe fn load(weights: &Words, next: *const Words) -> [__m512i; 2] {
     let first = weights.0.as_ptr();
     // SAFETY: a prefetch may name any address; the loads lie within the lanes.
     unsafe {
-        _mm_prefetch::<_MM_HINT_T1>(first.wrapping_byte_add(AHEAD).cast());
-        _mm_prefetch::<_MM_HINT_T1>(first.wrapping_byte_add(AHEAD + 64).cast());
+        _mm_prefetch::<_MM_HINT_T1>(next.cast());
+        _mm_prefetch::<_MM_HINT_T1>(next.wrapping_byte_add(size_of::<Words>() / 2).cast());
         [_mm512_load_si512(first.cast()), _mm512_load_si512(first.add(PANEL / 2).cast())]
     }
 }
@@ -98,9 +95,9 @@ macro_rules! wide_dot {
             }
 
             #[inline(always)]
-            unsafe fn load(weights: &Words) -> [__m512i; 2] {
+            unsafe fn load(weights: &Words, next: *const Words) -> [__m512i; 2] {
                 // SAFETY: as the trait says.
-                unsafe { load(weights) }
+                unsafe { load(weights, next) }
             }
 
             #[inline(always)]
@@ -146,10 +143,10 @@ impl Dot for Bf16ByF32 {
     }
 
     #[inline(always)]
-    unsafe fn load(weights: &Words) -> [[__m512; 2]; 2] {
+    unsafe fn load(weights: &Words, next: *const Words) -> [[__m512; 2]; 2] {
         // SAFETY: as the trait says.
         unsafe {
-            let [left, right] = load(weights);
+            let [left, right] = load(weights, next);
             let upper = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
             [
                 [_mm512_slli_epi32::<16>(left), _mm512_slli_epi32::<16>(right)].map(|half| _mm512_castsi512_ps(half)),
@@ -189,7 +186,7 @@ impl Dot for NarrowInt8 {
     }
 
     #[inline(always)]
-    unsafe fn load(weights: &Words) -> [__m256i; 4] {
+    unsafe fn load(weights: &Words, _: *const Words) -> [__m256i; 4] {
         // SAFETY: the bits are taken as they are.
         unsafe { std::mem::transmute::<[u32; PANEL], [__m256i; 4]>(weights.0) }
     }

@@ -1,14 +1,11 @@
 //! The loops in plain arithmetic. A product of two bf16 is exact in f32, so it makes no difference that it is not fused.
 
-use std::ops::Range;
-
 use super::{Loops, Positions, Weights};
-use crate::backend::cpu::cache::LINE;
 use crate::backend::cpu::format::to_bf16;
 use crate::backend::cpu::strided::{LANES, Lanes};
 use crate::backend::cpu::vector::{Width, for_every_width};
 
-pub(super) const LOOPS: Loops = Loops { score, score_one, weigh };
+pub(super) const LOOPS: Loops = Loops { score, weigh };
 
 for_every_width! {
     /// The numbers of two positions each, rounded into one word; beside the last of an odd number stands zero.
@@ -33,9 +30,9 @@ fn add(sum: &mut f32, a: u32, b: u32) {
     *sum += a0 * b0;
 }
 
-fn score(positions: Positions, first: usize, queries: &[[u32; LANES]], _heads: usize, scores: &mut [Lanes]) {
+fn score(positions: Positions, queries: &[[u32; LANES]], _heads: usize, scores: &mut [Lanes]) {
     for (position, scores) in scores.iter_mut().enumerate() {
-        for (key, queries) in positions.entry(position)[first..].iter().zip(queries) {
+        for (key, queries) in positions.entry(position).iter().zip(queries) {
             for (score, query) in scores.iter_mut().zip(queries) {
                 add(score, *key, *query);
             }
@@ -43,32 +40,13 @@ fn score(positions: Positions, first: usize, queries: &[[u32; LANES]], _heads: u
     }
 }
 
-fn score_one(positions: Positions, first: usize, query: &[u32], scores: &mut [f32]) {
-    for (position, score) in scores[..positions.count].iter_mut().enumerate() {
-        let mut sums = [0.0; LINE];
-        for (index, (key, query)) in positions.entry(position)[first..].iter().zip(query).enumerate() {
-            add(&mut sums[index % LINE], *key, *query);
-        }
-        *score = total(sums);
-    }
-}
-
-/// In the order in which registers of sums are added up when they lie across each other.
-fn total(sums: [f32; LINE]) -> f32 {
-    let quarters: [f32; 4] = std::array::from_fn(|quarter| {
-        let sums = &sums[4 * quarter..];
-        (sums[0] + sums[2]) + (sums[1] + sums[3])
-    });
-    (quarters[0] + quarters[1]) + (quarters[2] + quarters[3])
-}
-
-fn weigh(positions: Positions, values: Range<usize>, weights: Weights, out: &mut [f32]) {
+fn weigh(positions: Positions, value: usize, weights: Weights, out: &mut [f32]) {
     out.fill(0.0);
     let half = |entry: &[u32], number: usize| entry[number / 2] >> (16 * (number % 2)) & 0xffff;
-    for (head, out) in out.chunks_exact_mut(values.len()).enumerate() {
+    for (head, out) in out.chunks_exact_mut(value).enumerate() {
         for (pair, weights) in weights.words.iter().enumerate() {
             let (first, second) = (positions.entry(2 * pair), positions.entry(2 * pair + 1));
-            for (out, number) in out.iter_mut().zip(values.clone()) {
+            for (number, out) in out.iter_mut().enumerate() {
                 add(out, half(first, number) | half(second, number) << 16, weights[head]);
             }
         }

@@ -2,10 +2,9 @@
 
 use std::arch::x86_64::*;
 use std::mem::transmute;
-use std::ops::Range;
 
 use super::{Loops, Positions, Weights};
-use crate::backend::cpu::cache::LINE;
+use crate::backend::cpu::latent::LINE;
 use crate::backend::cpu::strided::{LANES, Lanes};
 use crate::backend::cpu::vector::Width;
 
@@ -14,15 +13,15 @@ const NUMBERS: usize = 2 * LINE;
 
 pub(super) fn loops(width: Width) -> Option<Loops> {
     let able = matches!(width, Width::Avx512) && is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw");
-    able.then_some(Loops { score, score_one, weigh })
+    able.then_some(Loops { score, weigh })
 }
 
 /// Half registers do for half of the heads, and there are twice as many of them in a cycle.
 #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-fn score(positions: Positions, first: usize, queries: &[[u32; LANES]], heads: usize, scores: &mut [Lanes]) {
+fn score(positions: Positions, queries: &[[u32; LANES]], heads: usize, scores: &mut [Lanes]) {
     let mut position = 0;
     while position < positions.count {
-        let tile = Tile { positions, position, first, queries };
+        let tile = Tile { positions, position, queries };
         // Sums wait six cycles for the one before them.
         position += match heads {
             ..=8 if positions.count - position > 8 => tile.half::<16>(scores),
@@ -36,7 +35,6 @@ fn score(positions: Positions, first: usize, queries: &[[u32; LANES]], heads: us
 struct Tile<'a> {
     positions: Positions<'a>,
     position: usize,
-    first: usize,
     queries: &'a [[u32; LANES]],
 }
 
@@ -91,32 +89,11 @@ macro_rules! score_tile {
 
 impl Tile<'_> {
     fn key(&self, next: usize) -> &[u32] {
-        &self.positions.entry(self.position + next)[self.first..][..self.queries.len()]
+        &self.positions.entry(self.position + next)[..self.queries.len()]
     }
 
     score_tile!(half, __m256, _mm256_setzero_ps, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_dpbf16_ps, __m256bh, _mm256_storeu_ps);
     score_tile!(whole, __m512, _mm512_setzero_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_dpbf16_ps, __m512bh, _mm512_storeu_ps);
-}
-
-#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-fn score_one(positions: Positions, first: usize, query: &[u32], scores: &mut [f32]) {
-    for position in (0..positions.count).step_by(LANES) {
-        let mut sums = [_mm512_setzero_ps(); LANES];
-        for (next, sums) in sums.iter_mut().enumerate() {
-            let key = &positions.entry(position + next)[first..][..query.len()];
-            for (key, query_line) in key.chunks(LINE).zip(query.chunks(LINE)) {
-                let mask = u16::MAX >> (LINE - query_line.len());
-                let load = |words: &[u32]| -> __m512bh {
-                    // SAFETY: the mask leaves out what lies beyond the words; the register is reinterpreted.
-                    unsafe { transmute(_mm512_maskz_loadu_epi32(mask, words.as_ptr().cast())) }
-                };
-                prefetch(key.as_ptr().wrapping_add(query.len()));
-                *sums = _mm512_dpbf16_ps(*sums, load(key), load(query_line));
-            }
-        }
-        // SAFETY: there is room for whole registers of scores.
-        unsafe { _mm512_storeu_ps(scores[position..][..LANES].as_mut_ptr(), totals(sums)) }
-    }
 }
 
 /// Entries lie apart, so no processor guesses that the next channels are the next to be looked at.
@@ -126,28 +103,12 @@ fn prefetch<T>(next: *const T) {
     _mm_prefetch::<_MM_HINT_T0>(next.cast());
 }
 
-/// In each lane the sum of one register's lanes.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn totals(sums: [__m512; LANES]) -> __m512 {
-    let twos: [__m512; 8] = std::array::from_fn(|i| {
-        let (a, b) = (sums[2 * i], sums[2 * i + 1]);
-        _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b))
-    });
-    let fours: [__m512; 4] = std::array::from_fn(|i| {
-        let (a, b) = (_mm512_castps_pd(twos[2 * i]), _mm512_castps_pd(twos[2 * i + 1]));
-        _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)))
-    });
-    let fold = |a, b| _mm512_add_ps(_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b));
-    fold(fold(fours[0], fours[1]), fold(fours[2], fours[3]))
-}
-
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn weigh(positions: Positions, values: Range<usize>, weights: Weights, out: &mut [f32]) {
-    for channel in (0..values.len()).step_by(NUMBERS) {
+fn weigh(positions: Positions, value: usize, weights: Weights, out: &mut [f32]) {
+    for channel in (0..value).step_by(NUMBERS) {
         let mut head = 0;
         while head < weights.heads {
-            let block = Block { positions, values: values.clone(), weights, head, channel };
+            let block = Block { positions, value, weights, head, channel };
             head += match weights.heads - head {
                 8.. => block.weigh::<8>(out),
                 4.. => block.weigh::<4>(out),
@@ -161,7 +122,7 @@ fn weigh(positions: Positions, values: Range<usize>, weights: Weights, out: &mut
 /// Some neighbouring heads, and the channels of one register.
 struct Block<'a> {
     positions: Positions<'a>,
-    values: Range<usize>,
+    value: usize,
     weights: Weights<'a>,
     head: usize,
     channel: usize,
@@ -172,8 +133,8 @@ impl Block<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn weigh<const HEADS: usize>(&self, out: &mut [f32]) -> usize {
         let Block { positions, weights, .. } = self;
-        let numbers = positions.pairs.words().as_ptr().cast::<i16>().wrapping_add(self.values.start + self.channel);
-        let channels = NUMBERS.min(self.values.len() - self.channel);
+        let numbers = positions.pairs.words().as_ptr().cast::<i16>().wrapping_add(self.channel);
+        let channels = NUMBERS.min(self.value - self.channel);
         let mask = u32::MAX >> (NUMBERS - channels);
         let mut sums = [[_mm512_setzero_ps(); 2]; HEADS];
         for (places, weights) in positions.starts.chunks_exact(2).zip(weights.words) {
@@ -193,7 +154,7 @@ impl Block<'_> {
             }
         }
         for (head, sums) in sums.into_iter().enumerate() {
-            let out = &mut out[(self.head + head) * self.values.len() + self.channel..][..channels];
+            let out = &mut out[(self.head + head) * self.value + self.channel..][..channels];
             store(sums, out);
         }
         HEADS
