@@ -29,7 +29,7 @@ pub struct Options {
     pub prefix_cache: bool,
     /// Tokens the paged cache holds over all requests, if there is memory for them; else as many as there is.
     pub cache_tokens: usize,
-    /// Tokens in one cache page.
+    /// Tokens in one cache page; rounded up where a device computes with several at a time.
     pub page_tokens: usize,
     /// Tokens computed in one step over all requests.
     pub step_tokens_max: usize,

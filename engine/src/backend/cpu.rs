@@ -22,7 +22,6 @@ mod vector;
 mod zeros;
 
 use std::cell::RefCell;
-use std::iter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, Expert, Norm};
@@ -214,12 +213,14 @@ impl Backend for Cpu {
 
     fn rope_heads(&self, x: &Rows, heads: usize, rope: &Rope, batch: &Batch, out: &mut Rows) {
         out.resize(x.count());
-        let parts = x.data.chunks_exact(x.width / heads).zip(out.data.chunks_exact_mut(out.width / heads));
-        let rows = batch.rows.iter().flat_map(|row| iter::repeat_n(row, heads));
-        for (row, (x, out)) in rows.zip(parts) {
-            let (x_first, out_first) = (x.len() - rope.width(), out.len() - rope.width());
-            rope.at(row.position).rotate(&x[x_first..], &mut out[out_first..]);
-        }
+        let rows = batch.rows.iter().zip(x.data.chunks_exact(x.width)).zip(out.data.chunks_exact_mut(out.width));
+        self.pool.split_rows(x.data.len(), rows, |((row, x), out)| {
+            let rotation = rope.at(row.position);
+            for (x, out) in x.chunks_exact(x.len() / heads).zip(out.chunks_exact_mut(out.len() / heads)) {
+                let (x_first, out_first) = (x.len() - rope.width(), out.len() - rope.width());
+                rotation.rotate(&x[x_first..], &mut out[out_first..]);
+            }
+        });
     }
 
     fn mla_cache(&self, x: &Rows, norm: &Norm<Cpu>, rope: &Rope, batch: &Batch, cache: &mut Cache) {

@@ -128,7 +128,7 @@ pub(super) fn latent_attention(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
 }
 
 pub(super) fn grouped_attention(cpu: &Cpu, numbers: &mut Numbers) -> Outcome {
-    let (groups, per_group, head) = (numbers.up_to(4), numbers.up_to(5), 2 * numbers.up_to(40));
+    let (groups, per_group, head) = (numbers.up_to(4), numbers.up_to(15), 2 * numbers.up_to(40));
     let scene = Scene::new(32, 2 * groups * head, numbers);
     let mut cache = cpu.cache_grouped(scene.slots(), groups, head);
     let writer = cache.panels_mut().writer();

@@ -102,12 +102,13 @@ trait Dot {
 }
 
 #[inline(always)]
-unsafe fn tile<D: Dot, const ROWS: usize>(words: &[u32], panel: &[Words], next: *const Words, sums: &mut Sums) {
+unsafe fn tile<D: Dot, const ROWS: usize>(words: &[u32], panel: &[Words], mut next: *const Words, sums: &mut Sums) {
     // SAFETY: the caller enables what `D` needs.
     unsafe {
         let mut rows = [D::zeros(); ROWS];
-        for (index, (words, weights)) in words.chunks_exact(ROWS * D::PARTS).zip(panel).enumerate() {
-            let weights = D::load(weights, next.wrapping_add(index));
+        for (words, weights) in words.chunks_exact(ROWS * D::PARTS).zip(panel) {
+            let weights = D::load(weights, next);
+            next = next.wrapping_add(1);
             // The last part first, as `vdpbf16ps` does it.
             for part in (0..D::PARTS).rev() {
                 for row in 0..ROWS {
