@@ -37,11 +37,12 @@ pub fn operation_errors() -> Vec<OperationError> {
     operations.into_iter().flat_map(|operation| FORMATS.map(|format| measure(operation, format))).collect()
 }
 
-/// The squared difference as a share of the squared expectation.
+/// The squared difference as a share of the squared expectation; without end where something is no number.
 fn error((out, expected): &Outcome) -> f64 {
     assert_eq!(out.len(), expected.len());
     let difference: f64 = out.iter().zip(expected).map(|(out, expected)| (f64::from(*out) - expected).powi(2)).sum();
-    difference / expected.iter().map(|expected| expected * expected).sum::<f64>()
+    let error = difference / expected.iter().map(|expected| expected * expected).sum::<f64>();
+    if error.is_nan() { f64::INFINITY } else { error }
 }
 
 /// Evenly spread random numbers; the state of the generator.
