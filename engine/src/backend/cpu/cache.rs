@@ -49,7 +49,7 @@ impl Cache {
         }
     }
 
-    /// Tokens of which a page of the cache must have a whole number of times.
+    /// A page of the cache holds a multiple of so many tokens.
     pub(crate) fn page_step(attention: &AttentionConfig) -> usize {
         match attention {
             AttentionConfig::Mla(_) => 1,
