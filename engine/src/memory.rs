@@ -1,6 +1,6 @@
 //! What fits into the memory that is free now: the packed weights first, then the cache.
 
-use sysinfo::System;
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 use tracing::warn;
 
 use crate::error::LoadError;
@@ -40,12 +40,17 @@ impl Demand {
     }
 }
 
-/// Memory that the machine can still give, without end where it does not say. A control group's limit is not looked at: what its group has
-/// in use is for the most part files, the mapped weights among them, which give way.
+/// Memory that the machine and the control group of this process can still give, without end where nobody says. Of what the group has in
+/// use only memory without files counts: files, the mapped weights among them, give way.
 fn free_bytes() -> u64 {
     let Ok(mut system) = System::new() else { return u64::MAX };
     system.refresh_memory();
-    system.available_memory()
+    let available = system.available_memory();
+    let group = sysinfo::get_current_pid().ok().and_then(|process| {
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[process]), true, ProcessRefreshKind::nothing());
+        system.process(process)?.cgroup_limits()
+    });
+    group.map_or(available, |group| available.min(group.total_memory.saturating_sub(group.rss)))
 }
 
 fn megabytes(bytes: u64) -> u64 {
